@@ -1,0 +1,628 @@
+//! Door: `.properties` in, a [`Config`] out that is right or does not exist.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// All that one connector's pipe needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The connector's `name`: part of the stored offset's key.
+    pub name: String,
+    /// The server that is read.
+    pub source: Source,
+    /// What is captured.
+    pub capture: Capture,
+    /// How rows become records.
+    pub encode: Encode,
+    /// The cluster that is written.
+    pub sink: Sink,
+    /// Where positions are kept.
+    pub offsets: Offsets,
+}
+
+/// `database.*`, slot and publication.
+#[derive(Clone)]
+pub struct Source {
+    /// `database.hostname`; a path (`/run/postgresql`) means a Unix socket in that directory.
+    pub host: String,
+    /// `database.port`.
+    pub port: u16,
+    /// `database.user`.
+    pub user: String,
+    /// `database.password`. Never printed.
+    pub password: Option<String>,
+    /// `database.dbname`.
+    pub database: String,
+    /// `database.sslmode`.
+    pub ssl_mode: SslMode,
+    /// `database.sslrootcert`: a PEM file.
+    pub ssl_root_cert: Option<String>,
+    /// `database.sslcert`: a PEM file.
+    pub ssl_cert: Option<String>,
+    /// `database.sslkey`: a PEM or PKCS#8 DER file.
+    pub ssl_key: Option<String>,
+    /// `database.initial.statements`, one each.
+    pub initial_statements: Vec<String>,
+    /// `slot.name`.
+    pub slot: String,
+    /// `slot.drop.on.stop`.
+    pub slot_drop_on_stop: bool,
+    /// `slot.failover`.
+    pub slot_failover: bool,
+    /// `slot.stream.params`: extra options of START_REPLICATION.
+    pub slot_stream_params: Vec<(String, String)>,
+    /// `slot.max.retries`.
+    pub slot_max_retries: u32,
+    /// `slot.retry.delay.ms`.
+    pub slot_retry_delay: Duration,
+    /// `publication.name`.
+    pub publication: String,
+    /// `publication.autocreate.mode`.
+    pub publication_autocreate: PublicationAutocreate,
+    /// `publish.via.partition.root`.
+    pub publish_via_partition_root: bool,
+    /// `status.update.interval.ms`.
+    pub status_update_interval: Duration,
+    /// `errors.max.retries`: of the whole pipe after a retriable failure; none: for ever.
+    pub max_retries: Option<u32>,
+    /// `retriable.restart.connector.wait.ms`.
+    pub retry_wait: Duration,
+}
+
+/// `database.sslmode`, as libpq names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "libpq's own names say it")]
+pub enum SslMode {
+    Disable,
+    Allow,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// `publication.autocreate.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicationAutocreate {
+    /// The publication must exist.
+    Disabled,
+    /// `FOR ALL TABLES`.
+    AllTables,
+    /// `FOR TABLE` every captured table; altered when the set differs.
+    Filtered,
+    /// Created empty.
+    NoTables,
+}
+
+/// Which tables, columns and operations, and the snapshot.
+#[derive(Debug, Clone)]
+pub struct Capture {
+    /// `schema.*.list` and `table.*.list`.
+    pub tables: TableFilter,
+    /// `column.*.list`.
+    pub columns: Filter,
+    /// `snapshot.mode`.
+    pub snapshot_mode: SnapshotMode,
+    /// `snapshot.include.collection.list`; no pattern: all captured tables.
+    pub snapshot_tables: Filter,
+    /// `snapshot.max.threads`.
+    pub snapshot_max_threads: u32,
+    /// `snapshot.select.statement.overrides.<schema>.<table>`: statement by `schema.table`.
+    pub snapshot_overrides: BTreeMap<String, String>,
+    /// `snapshot.delay.ms`.
+    pub snapshot_delay: Duration,
+    /// `skipped.operations`; `None` when the property was not set (then truncates are skipped).
+    pub skipped_operations: Option<Vec<Operation>>,
+    /// `skip.messages.without.change`.
+    pub skip_unchanged: bool,
+    /// `heartbeat.interval.ms`; zero: off.
+    pub heartbeat_interval: Duration,
+    /// `heartbeat.action.query`.
+    pub heartbeat_action_query: Option<String>,
+    /// `provide.transaction.metadata`.
+    pub transaction_metadata: bool,
+    /// `message.prefix.*.list`.
+    pub message_prefixes: Filter,
+}
+
+/// The letter in `op`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `r`: a row of the snapshot.
+    Read,
+    /// `c`
+    Create,
+    /// `u`
+    Update,
+    /// `d`
+    Delete,
+    /// `t`
+    Truncate,
+    /// `m`: a logical decoding message.
+    Message,
+}
+
+/// `snapshot.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// When no offset is stored, or the stored one says that the snapshot did not complete.
+    Initial,
+    /// At every start.
+    Always,
+    /// As initial, then stop.
+    InitialOnly,
+    /// Never.
+    NoData,
+    /// As initial, and when the stored position is no longer available.
+    WhenNeeded,
+}
+
+/// How a change becomes bytes.
+#[derive(Debug, Clone)]
+pub struct Encode {
+    /// `topic.prefix`.
+    pub topic_prefix: String,
+    /// `topic.delimiter`.
+    pub topic_delimiter: String,
+    /// `topic.heartbeat.prefix` and prefix joined, or `topic.heartbeat.name`.
+    pub heartbeat_topic: String,
+    /// `<prefix><d><topic.transaction>`.
+    pub transaction_topic: String,
+    /// The converter of record keys.
+    pub key_converter: Converter,
+    /// The converter of record values.
+    pub value_converter: Converter,
+    /// The converter of headers.
+    pub header_converter: Converter,
+    /// `decimal.handling.mode`.
+    pub decimal: DecimalMode,
+    /// `time.precision.mode`.
+    pub time: TimeMode,
+    /// `interval.handling.mode`.
+    pub interval: IntervalMode,
+    /// `hstore.handling.mode`.
+    pub hstore: HstoreMode,
+    /// `binary.handling.mode`.
+    pub binary: BinaryMode,
+    /// `money.fraction.digits`.
+    pub money_fraction_digits: u32,
+    /// `include.unknown.datatypes`.
+    pub include_unknown: bool,
+    /// `unavailable.value.placeholder`, `hex:` already decoded.
+    pub unavailable: Vec<u8>,
+    /// `schema.name.adjustment.mode`.
+    pub schema_names: NameAdjustment,
+    /// `field.name.adjustment.mode`, with the rule for Avro converters applied.
+    pub field_names: NameAdjustment,
+    /// `tombstones.on.delete`.
+    pub tombstones: bool,
+    /// `extended.headers.enabled`.
+    pub extended_headers: bool,
+    /// `message.key.columns`: table pattern and columns, in order.
+    pub message_keys: Vec<(Pattern, Vec<String>)>,
+    /// `column.mask.*`, `column.truncate.*`, `column.propagate.source.type` and their kin.
+    pub column_rules: Vec<ColumnRule>,
+    /// `transforms`, in order.
+    pub transforms: Vec<Transform>,
+    /// `penstock.compat`.
+    pub compat: Compat,
+}
+
+/// `penstock.compat`: what to do where Debezium is plainly wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compat {
+    /// The value that a consumer can trust.
+    Correct,
+    /// Debezium's bytes.
+    Debezium,
+}
+
+/// `decimal.handling.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum DecimalMode {
+    Precise,
+    Double,
+    String,
+}
+
+/// `time.precision.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum TimeMode {
+    Adaptive,
+    AdaptiveTimeMicroseconds,
+    Microseconds,
+    Nanoseconds,
+    Connect,
+    IsoString,
+}
+
+/// `interval.handling.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum IntervalMode {
+    Numeric,
+    String,
+}
+
+/// `hstore.handling.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum HstoreMode {
+    Json,
+    Map,
+}
+
+/// `binary.handling.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum BinaryMode {
+    Bytes,
+    Base64,
+    Base64UrlSafe,
+    Hex,
+}
+
+/// `schema.name.adjustment.mode`, `field.name.adjustment.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum NameAdjustment {
+    None,
+    Avro,
+    AvroUnicode,
+}
+
+/// What turns a Connect value into bytes.
+#[derive(Debug, Clone)]
+pub enum Converter {
+    /// `org.apache.kafka.connect.json.JsonConverter`
+    Json(JsonConverter),
+    /// `io.confluent.connect.avro.AvroConverter`
+    Avro(AvroConverter),
+    /// `org.apache.kafka.connect.storage.StringConverter`
+    String,
+    /// `org.apache.kafka.connect.converters.ByteArrayConverter`
+    ByteArray,
+    /// `org.apache.kafka.connect.storage.SimpleHeaderConverter`; headers only.
+    SimpleHeader,
+}
+
+/// The options of JsonConverter.
+#[derive(Debug, Clone, Copy)]
+pub struct JsonConverter {
+    /// `schemas.enable`
+    pub schemas_enable: bool,
+    /// `decimal.format`: true for NUMERIC.
+    pub decimal_numeric: bool,
+    /// `replace.null.with.default`
+    pub replace_null_with_default: bool,
+}
+
+/// The options of AvroConverter.
+#[derive(Debug, Clone)]
+pub struct AvroConverter {
+    /// How the registry is reached.
+    pub registry: Registry,
+    /// `auto.register.schemas`
+    pub auto_register: bool,
+    /// `use.latest.version`
+    pub use_latest_version: bool,
+    /// `normalize.schemas`
+    pub normalize: bool,
+    /// `connect.meta.data`
+    pub connect_meta_data: bool,
+    /// `enhanced.avro.schema.support`
+    pub enhanced_schemas: bool,
+    /// `scrub.invalid.names`
+    pub scrub_invalid_names: bool,
+    /// `key.subject.name.strategy` or `value.subject.name.strategy`, by which side this is.
+    pub subject_name: SubjectName,
+}
+
+/// How a schema registry is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// `schema.registry.url`: tried in order.
+    pub urls: Vec<String>,
+    /// `basic.auth.*` or the URL's own: user and password. Never printed.
+    pub basic_auth: Option<(String, String)>,
+    /// `bearer.auth.token`. Never printed.
+    pub bearer_token: Option<String>,
+    /// `schema.registry.ssl.truststore.location`, PEM.
+    pub ssl_root_cert: Option<String>,
+}
+
+/// How a subject is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectName {
+    /// `<topic>-key`, `<topic>-value`
+    Topic,
+    /// The record's full name.
+    Record,
+    /// `<topic>-<record's full name>`
+    TopicRecord,
+}
+
+/// A rule on columns.
+#[derive(Debug, Clone)]
+pub struct ColumnRule {
+    /// Matched on `schema.table.column` (on `schema.table.type` for `datatype.propagate…`).
+    pub columns: Filter,
+    /// What is done.
+    pub action: ColumnAction,
+}
+
+/// What a [`ColumnRule`] does.
+#[derive(Debug, Clone)]
+pub enum ColumnAction {
+    /// `column.truncate.to.<n>.chars`
+    Truncate(u32),
+    /// `column.mask.with.<n>.chars`
+    Mask(u32),
+    /// `column.mask.hash[.v2].<algorithm>.with.salt.<salt>`
+    Hash {
+        /// Java's name of the digest.
+        algorithm: String,
+        /// Hashed before the value.
+        salt: String,
+        /// v2 hashes UTF-8, v1 Java's serialised form.
+        v2: bool,
+    },
+    /// `column.propagate.source.type`
+    PropagateType,
+    /// `datatype.propagate.source.type`
+    PropagateDatatype,
+}
+
+/// One of `transforms`: its alias, class and own options.
+#[derive(Debug, Clone)]
+pub struct Transform {
+    /// The name in `transforms`.
+    pub alias: String,
+    /// `transforms.<alias>.type`
+    pub class: String,
+    /// The other `transforms.<alias>.` properties, without that prefix.
+    pub options: BTreeMap<String, String>,
+}
+
+/// The cluster that is written, and the producer.
+#[derive(Clone)]
+pub struct Sink {
+    /// `bootstrap.servers`
+    pub bootstrap: Vec<String>,
+    /// `client.id`
+    pub client_id: String,
+    /// `security.protocol`: TLS or not.
+    pub tls: Option<Tls>,
+    /// `sasl.*`
+    pub sasl: Option<Sasl>,
+    /// `producer.override.compression.type` and its kin: `none`, `gzip`, `snappy`, `lz4`, `zstd`.
+    pub compression: Compression,
+    /// `compression.<codec>.level`, when given.
+    pub compression_level: Option<i32>,
+    /// `acks`: -1 for all.
+    pub acks: i16,
+    /// `batch.size`: bytes at which a batch is sealed.
+    pub batch_bytes: usize,
+    /// `linger.ms`
+    pub linger: Duration,
+    /// `max.request.size`
+    pub request_bytes_max: usize,
+    /// `max.in.flight.requests.per.connection`
+    pub in_flight_max: usize,
+    /// `buffer.memory`: bytes of records that wait or are in flight.
+    pub buffer_bytes_max: usize,
+    /// `request.timeout.ms`
+    pub request_timeout: Duration,
+    /// `delivery.timeout.ms`; none: for ever.
+    pub delivery_timeout: Option<Duration>,
+    /// `retry.backoff.ms`
+    pub retry_backoff: Duration,
+    /// `metadata.max.age.ms`
+    pub metadata_max_age: Duration,
+    /// `topic.creation.*`: in order, `default` last; empty: the broker's auto-creation.
+    pub topic_creation: Vec<TopicCreation>,
+    /// `exactly.once.support`, the worker's and the connector's word together.
+    pub exactly_once: bool,
+    /// `transactional.id` that Connect would use for the task.
+    pub transactional_id: String,
+}
+
+/// `compression.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum Compression {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+/// `ssl.*` of a Kafka client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of trusted certificates; none: the system's.
+    pub root_cert: Option<String>,
+    /// PEM file of the client's certificate chain.
+    pub cert: Option<String>,
+    /// PEM file of the client's key.
+    pub key: Option<String>,
+    /// `ssl.endpoint.identification.algorithm` is not empty.
+    pub verify_hostname: bool,
+}
+
+/// `sasl.mechanism` and what `sasl.jaas.config` says.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sasl {
+    /// The mechanism.
+    pub mechanism: SaslMechanism,
+    /// The user.
+    pub user: String,
+    /// The password. Never printed.
+    pub password: String,
+}
+
+/// `sasl.mechanism`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the property's own values")]
+pub enum SaslMechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+/// One group of `topic.creation.groups`.
+#[derive(Debug, Clone)]
+pub struct TopicCreation {
+    /// Topics that the group takes, by their whole name.
+    pub topics: Filter,
+    /// `partitions`; -1: the broker's default.
+    pub partitions: i32,
+    /// `replication.factor`; -1: the broker's default.
+    pub replication_factor: i16,
+    /// Any topic configuration.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Where positions are kept.
+#[derive(Debug, Clone)]
+pub struct Offsets {
+    /// `offset.storage.topic`; `penstock-offsets` where the worker has none.
+    pub topic: String,
+    /// `offset.storage.partitions`
+    pub partitions: i32,
+    /// `offset.storage.replication.factor`
+    pub replication_factor: i16,
+    /// `offset.storage.file.filename`: read once, as the place to start from.
+    pub file: Option<String>,
+    /// `offset.flush.interval.ms`
+    pub flush_interval: Duration,
+}
+
+/// A pattern of Java's regular expressions that must match a whole name, in any case.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    source: String,
+    regex: fancy_regex::Regex,
+}
+
+impl Pattern {
+    /// Compiles `source` as Debezium does: case-insensitive, matched against the whole string.
+    ///
+    /// Errors: what is wrong with the expression.
+    pub fn new(source: &str) -> Result<Self, String> {
+        fancy_regex::Regex::new(&format!("(?i)^(?:{source})$"))
+            .map(|regex| Self { source: source.to_owned(), regex })
+            .map_err(|error| error.to_string())
+    }
+
+    /// Whether the whole of `name` matches.
+    #[must_use]
+    pub fn is_match(&self, name: &str) -> bool {
+        self.regex.is_match(name).unwrap_or(false)
+    }
+
+    /// The expression as the user wrote it.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// An include or an exclude list.
+#[derive(Debug, Clone, Default)]
+pub enum Filter {
+    /// No list: everything.
+    #[default]
+    All,
+    /// What any of these matches.
+    Include(Vec<Pattern>),
+    /// What none of these matches.
+    Exclude(Vec<Pattern>),
+}
+
+impl Filter {
+    /// Whether `name` passes.
+    #[must_use]
+    pub fn accepts(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Include(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
+            Self::Exclude(patterns) => !patterns.iter().any(|pattern| pattern.is_match(name)),
+        }
+    }
+}
+
+/// Which tables are captured.
+#[derive(Debug, Clone)]
+pub struct TableFilter {
+    /// `schema.include.list`, `schema.exclude.list`
+    pub schemas: Filter,
+    /// `table.include.list`, `table.exclude.list`, on `schema.table`
+    pub tables: Filter,
+    /// `table.ignore.builtin`
+    pub ignore_builtin: bool,
+}
+
+impl TableFilter {
+    /// Whether the table is captured.
+    #[must_use]
+    pub fn accepts(&self, schema: &str, table: &str) -> bool {
+        let builtin = schema == "pg_catalog"
+            || schema == "information_schema"
+            || schema.starts_with("pg_temp")
+            || schema.starts_with("pg_toast")
+            || table == "spatial_ref_sys";
+        !(self.ignore_builtin && builtin)
+            && self.schemas.accepts(schema)
+            && self.tables.accepts(&format!("{schema}.{table}"))
+    }
+}
+
+/// Prints everything but the password.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .field("ssl_mode", &self.ssl_mode)
+            .field("slot", &self.slot)
+            .field("publication", &self.publication)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prints the addresses only.
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+/// Prints everything but the password.
+impl std::fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sasl")
+            .field("mechanism", &self.mechanism)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prints everything but credentials.
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sink")
+            .field("bootstrap", &self.bootstrap)
+            .field("client_id", &self.client_id)
+            .field("tls", &self.tls)
+            .field("sasl", &self.sasl)
+            .field("compression", &self.compression)
+            .field("acks", &self.acks)
+            .finish_non_exhaustive()
+    }
+}

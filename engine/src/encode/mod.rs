@@ -1,0 +1,1 @@
+//! Room: a change in, bytes of a record out.

@@ -1,0 +1,1 @@
+//! Fuzz targets: each a plain function of bytes whose claim is stronger than "no crash".

@@ -1,0 +1,1 @@
+//! Kafka wire protocol: requests, responses and record batches, both ways.

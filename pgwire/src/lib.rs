@@ -1,0 +1,1 @@
+//! PostgreSQL streaming replication: the wire protocol, from the client side.

@@ -1,0 +1,1 @@
+//! The other side: launchers of real servers, and scripted peers.
