@@ -41,8 +41,14 @@ impl<'b> Row<'b> {
     #[inline]
     #[must_use]
     pub fn cell(&self, column: usize) -> Cell<'b> {
-        let Some(span) = self.spans.get(column) else { return Cell::Null };
-        let bytes = || self.bytes.get(span.start as usize..span.end as usize).unwrap_or(&[]);
+        let Some(span) = self.spans.get(column) else {
+            return Cell::Null;
+        };
+        let bytes = || {
+            self.bytes
+                .get(span.start as usize..span.end as usize)
+                .unwrap_or(&[])
+        };
         match span.kind {
             Kind::Null => Cell::Null,
             Kind::Unchanged => Cell::Unchanged,
@@ -78,27 +84,46 @@ impl RowIndex {
 
     /// The next cell is NULL.
     pub fn push_null(&mut self) {
-        self.spans.push(Span { kind: Kind::Null, start: 0, end: 0 });
+        self.spans.push(Span {
+            kind: Kind::Null,
+            start: 0,
+            end: 0,
+        });
     }
 
     /// The next cell is an unchanged TOAST value.
     pub fn push_unchanged(&mut self) {
-        self.spans.push(Span { kind: Kind::Unchanged, start: 0, end: 0 });
+        self.spans.push(Span {
+            kind: Kind::Unchanged,
+            start: 0,
+            end: 0,
+        });
     }
 
     /// The next cell is the text at `start..end` of the row's buffer.
     pub fn push_text(&mut self, start: u32, end: u32) {
-        self.spans.push(Span { kind: Kind::Text, start, end });
+        self.spans.push(Span {
+            kind: Kind::Text,
+            start,
+            end,
+        });
     }
 
     /// The next cell is the binary form at `start..end` of the row's buffer.
     pub fn push_binary(&mut self, start: u32, end: u32) {
-        self.spans.push(Span { kind: Kind::Binary, start, end });
+        self.spans.push(Span {
+            kind: Kind::Binary,
+            start,
+            end,
+        });
     }
 
     /// The row whose cells were pushed, over the buffer they refer to.
     #[must_use]
     pub fn row<'b>(&'b self, bytes: &'b [u8]) -> Row<'b> {
-        Row { bytes, spans: &self.spans }
+        Row {
+            bytes,
+            spans: &self.spans,
+        }
     }
 }

@@ -514,7 +514,10 @@ impl Pattern {
     /// Errors: what is wrong with the expression.
     pub fn new(source: &str) -> Result<Self, String> {
         fancy_regex::Regex::new(&format!("(?i)^(?:{source})$"))
-            .map(|regex| Self { source: source.to_owned(), regex })
+            .map(|regex| Self {
+                source: source.to_owned(),
+                regex,
+            })
             .map_err(|error| error.to_string())
     }
 
@@ -599,7 +602,9 @@ impl std::fmt::Debug for Source {
 /// Prints the addresses only.
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("urls", &self.urls).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
     }
 }
 

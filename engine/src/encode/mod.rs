@@ -1,1 +1,16 @@
 //! Room: a change in, bytes of a record out.
+//!
+//! ```text
+//!   Table + config::Encode ──► Schemas ──(registry: ids)──► RowEncoder      once per definition
+//!                                                               │
+//!   Event { op, before, after, source } ────────────────────────┴──► bytes   per row
+//! ```
+//!
+//! `mapping` is the one table of PostgreSQL's types; `schema` is Connect's model and its two
+//! renderings; `plan` the compiled encoder; `envelope` what surrounds a row and every record that
+//! is not a row; `form` how leaves look in Avro and in JSON.
+
+pub mod envelope;
+mod form;
+pub mod plan;
+pub mod schema;
