@@ -19,7 +19,10 @@
 )]
 
 pub mod error;
+pub mod error_code;
+pub mod message;
 pub mod read;
 pub mod write;
 
 pub use error::{Error, Fault};
+pub use error_code::ErrorCode;
