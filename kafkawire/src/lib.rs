@@ -4,6 +4,7 @@
 //!   connection   versions, SASL, then requests in flight by correlation id
 //!     frame      Int32 size | header | body ..
 //!       message  a table of fields per request and response
+//!       batch    records, built and read in place; compress over them; partition chooses where
 //!         read, write   big-endian integers, varints, strings; nothing believed before it is there
 //! ```
 //!
@@ -18,9 +19,12 @@
     clippy::little_endian_bytes
 )]
 
+pub mod batch;
+pub mod compress;
 pub mod error;
 pub mod error_code;
 pub mod message;
+pub mod partition;
 pub mod read;
 pub mod write;
 
