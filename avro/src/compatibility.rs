@@ -1,0 +1,428 @@
+//! May a reader with one schema read what was written with another?
+//!
+//! Source: Apache Avro specification, "Schema Resolution"; the kinds and paths of what is found
+//! are those of Avro's Java library, which registries report.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::schema::{Field, Named, NamedId, Schema, Shape, Type, View};
+
+/// Pairs of types inside each other; what lies deeper counts as incompatible.
+const DEPTH_MAX: usize = 500;
+
+/// What a registry asks of a subject's next version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// Nothing.
+    None,
+    /// The new schema reads what the last one wrote. Registries' default.
+    #[default]
+    Backward,
+    /// The new schema reads what any earlier one wrote.
+    BackwardTransitive,
+    /// The last schema reads what the new one writes.
+    Forward,
+    /// Every earlier schema reads what the new one writes.
+    ForwardTransitive,
+    /// Both ways, the last version.
+    Full,
+    /// Both ways, every version.
+    FullTransitive,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Backward,
+        Self::BackwardTransitive,
+        Self::Forward,
+        Self::ForwardTransitive,
+        Self::Full,
+        Self::FullTransitive,
+    ];
+
+    /// As registries write it: `BACKWARD_TRANSITIVE`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Backward => "BACKWARD",
+            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
+            Self::Forward => "FORWARD",
+            Self::ForwardTransitive => "FORWARD_TRANSITIVE",
+            Self::Full => "FULL",
+            Self::FullTransitive => "FULL_TRANSITIVE",
+        }
+    }
+
+    /// Whether the new schema must read the old ones.
+    #[must_use]
+    pub const fn is_backward(self) -> bool {
+        matches!(
+            self,
+            Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive
+        )
+    }
+
+    /// Whether the old schemas must read the new one.
+    #[must_use]
+    pub const fn is_forward(self) -> bool {
+        matches!(
+            self,
+            Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive
+        )
+    }
+
+    /// Whether all earlier versions count, not only the last.
+    #[must_use]
+    pub const fn is_transitive(self) -> bool {
+        matches!(
+            self,
+            Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive
+        )
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    /// Reads a level's name in any case.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|level| level.as_str().eq_ignore_ascii_case(text))
+            .ok_or(())
+    }
+}
+
+/// One reason why a reader cannot read a writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incompatibility {
+    /// What kind of reason.
+    pub kind: Kind,
+    /// Where in the reader's schema: `/fields/1/type`. As the Java library has it: lost inside
+    /// unions, `/` for the whole.
+    pub path: String,
+    /// The field, symbols, names or types at fault.
+    pub detail: String,
+    /// For a union branch that nothing matches: why the branch of the same kind does not; the
+    /// Java library does not say. Paths go on from this one's.
+    pub inner: Vec<Self>,
+}
+
+/// The kinds of [`Incompatibility`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Two named types of different names.
+    NameMismatch,
+    /// Two fixed of different sizes.
+    FixedSizeMismatch,
+    /// The writer's enum has symbols that the reader's has not, nor a default for them.
+    MissingEnumSymbols,
+    /// The reader has a field that the writer has not, and no default for it.
+    ReaderFieldMissingDefaultValue,
+    /// Two types that are not promoted into each other.
+    TypeMismatch,
+    /// A union without a branch for what the writer writes.
+    MissingUnionBranch,
+}
+
+impl Kind {
+    /// As registries write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NameMismatch => "NAME_MISMATCH",
+            Self::FixedSizeMismatch => "FIXED_SIZE_MISMATCH",
+            Self::MissingEnumSymbols => "MISSING_ENUM_SYMBOLS",
+            Self::ReaderFieldMissingDefaultValue => "READER_FIELD_MISSING_DEFAULT_VALUE",
+            Self::TypeMismatch => "TYPE_MISMATCH",
+            Self::MissingUnionBranch => "MISSING_UNION_BRANCH",
+        }
+    }
+}
+
+impl fmt::Display for Incompatibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            path,
+            detail,
+            inner,
+        } = self;
+        // What is inside a union is the reason; the union is only where.
+        if let Some(reason) = inner.first() {
+            return reason.fmt(f);
+        }
+        match kind {
+            Kind::NameMismatch => write!(f, "at {path} the name differs ({detail})"),
+            Kind::FixedSizeMismatch => write!(f, "at {path} the size differs ({detail})"),
+            Kind::MissingEnumSymbols => write!(f, "at {path} the reader lacks symbols {detail}"),
+            Kind::ReaderFieldMissingDefaultValue => write!(
+                f,
+                "field {detail} at {path} is unknown to the writer and has no default in the reader"
+            ),
+            Kind::TypeMismatch | Kind::MissingUnionBranch => write!(f, "at {path} the {detail}"),
+        }
+    }
+}
+
+/// What keeps a reader of schema `reader` from what was written with `writer`; nothing when it
+/// can read all of it.
+#[must_use]
+pub fn can_read(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
+    let mut check = Check {
+        reader,
+        writer,
+        seen: BTreeSet::new(),
+    };
+    check.types(
+        reader.root(),
+        writer.root(),
+        &Path(String::new()),
+        DEPTH_MAX,
+    )
+}
+
+/// What keeps `new` from following `old` at `level`, old against new as the level asks. The
+/// flag says whether `new` is the reader. Which versions are `old` is the caller's business.
+#[must_use]
+pub fn can_follow(level: Level, new: &Schema, old: &Schema) -> Vec<(bool, Incompatibility)> {
+    let mut found = Vec::new();
+    if level.is_backward() {
+        found.extend(can_read(new, old).into_iter().map(|reason| (true, reason)));
+    }
+    if level.is_forward() {
+        found.extend(can_read(old, new).into_iter().map(|reason| (false, reason)));
+    }
+    found
+}
+
+struct Path(String);
+
+impl Path {
+    fn join(&self, step: impl fmt::Display) -> Self {
+        Self(format!("{}/{step}", self.0))
+    }
+
+    fn found(&self, kind: Kind, detail: String) -> Incompatibility {
+        let path = if self.0.is_empty() {
+            "/".to_owned()
+        } else {
+            self.0.clone()
+        };
+        Incompatibility {
+            kind,
+            path,
+            detail,
+            inner: Vec::new(),
+        }
+    }
+}
+
+struct Check<'s> {
+    reader: &'s Schema,
+    writer: &'s Schema,
+    /// Records compared or being compared: a recursive type is compatible until proved otherwise.
+    seen: BTreeSet<(NamedId, NamedId)>,
+}
+
+impl<'s> Check<'s> {
+    fn types(
+        &mut self,
+        reader: &'s Type,
+        writer: &'s Type,
+        path: &Path,
+        depth: usize,
+    ) -> Vec<Incompatibility> {
+        let mismatch = |reader: View<'_>, writer: View<'_>| {
+            let (reader, writer) = (kind_name(reader), kind_name(writer));
+            let detail = format!("reader type: {reader} not compatible with writer type: {writer}");
+            vec![path.found(Kind::TypeMismatch, detail)]
+        };
+        let (reader_view, writer_view) = (self.reader.resolve(reader), self.writer.resolve(writer));
+        let Some(depth) = depth.checked_sub(1) else {
+            return mismatch(reader_view, writer_view);
+        };
+        match (reader_view, writer_view) {
+            (View::Null, View::Null)
+            | (View::Boolean, View::Boolean)
+            | (View::Int, View::Int)
+            | (View::Long, View::Int | View::Long)
+            | (View::Float, View::Int | View::Long | View::Float)
+            | (View::Double, View::Int | View::Long | View::Float | View::Double)
+            | (View::Bytes | View::String, View::Bytes | View::String) => Vec::new(),
+            (View::Array(reader), View::Array(writer)) => {
+                self.types(reader, writer, &path.join("items"), depth)
+            }
+            (View::Map(reader), View::Map(writer)) => {
+                self.types(reader, writer, &path.join("values"), depth)
+            }
+            (View::Fixed(reader, size), View::Fixed(writer, wrote)) => {
+                let mut found = Vec::from_iter(names(reader, writer, path));
+                if size != wrote {
+                    let detail = format!("expected: {wrote}, found: {size}");
+                    found.push(path.join("size").found(Kind::FixedSizeMismatch, detail));
+                }
+                found
+            }
+            (View::Enum(reader, symbols), View::Enum(writer, written)) => {
+                let mut found = Vec::from_iter(names(reader, writer, path));
+                found.extend(missing_symbols(reader, symbols, written, path));
+                found
+            }
+            (View::Record(reader_named, fields), View::Record(writer_named, written)) => {
+                let mut found = Vec::from_iter(names(reader_named, writer_named, path));
+                if let (Type::Named(reader), Type::Named(writer)) = (reader, writer)
+                    && self.seen.insert((*reader, *writer))
+                {
+                    let inside = self.fields(fields, written, path, depth);
+                    if !inside.is_empty() {
+                        // The next use of the pair must find it again.
+                        self.seen.remove(&(*reader, *writer));
+                    }
+                    found.extend(inside);
+                }
+                found
+            }
+            (View::Union(_), View::Union(written)) => {
+                let branches = written.iter().enumerate();
+                branches
+                    .filter_map(|(index, branch)| {
+                        self.branch(reader, branch, &path.join(index), depth)
+                    })
+                    .collect()
+            }
+            (_, View::Union(written)) => {
+                let root = Path(String::new());
+                written
+                    .iter()
+                    .flat_map(|branch| self.types(reader, branch, &root, depth))
+                    .collect()
+            }
+            (View::Union(_), _) => self
+                .branch(reader, writer, path, depth)
+                .into_iter()
+                .collect(),
+            (reader, writer) => mismatch(reader, writer),
+        }
+    }
+
+    /// Whether some branch of the union `reader` reads `writer`, which is no union.
+    fn branch(
+        &mut self,
+        reader: &'s Type,
+        writer: &'s Type,
+        path: &Path,
+        depth: usize,
+    ) -> Option<Incompatibility> {
+        let View::Union(branches) = self.reader.resolve(reader) else {
+            return None;
+        };
+        let wrote = kind_name(self.writer.resolve(writer));
+        let mut inner = Vec::new();
+        for branch in branches {
+            let kind = kind_name(self.reader.resolve(branch));
+            let found = self.types(branch, writer, path, depth);
+            if found.is_empty() {
+                return None;
+            }
+            if kind == wrote {
+                inner = found;
+            }
+        }
+        let detail = format!(
+            "reader union lacking writer type: {}",
+            wrote.to_ascii_uppercase()
+        );
+        Some(Incompatibility {
+            inner,
+            ..path.found(Kind::MissingUnionBranch, detail)
+        })
+    }
+
+    fn fields(
+        &mut self,
+        reader: &'s [Field],
+        writer: &'s [Field],
+        path: &Path,
+        depth: usize,
+    ) -> Vec<Incompatibility> {
+        let path = path.join("fields");
+        let mut found = Vec::new();
+        for (index, field) in reader.iter().enumerate() {
+            let path = path.join(index);
+            let by_name = |name: &String| writer.iter().find(|written| written.name == *name);
+            match by_name(&field.name).or_else(|| field.aliases.iter().find_map(by_name)) {
+                Some(written) => {
+                    found.extend(self.types(&field.ty, &written.ty, &path.join("type"), depth));
+                }
+                None if field.default.is_some() => {}
+                None => {
+                    let kind = Kind::ReaderFieldMissingDefaultValue;
+                    found.push(path.found(kind, field.name.clone()));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Namespaces do not count; the reader's aliases do.
+fn names(reader: &Named, writer: &Named, path: &Path) -> Option<Incompatibility> {
+    let same = reader.name.simple == writer.name.simple || reader.aliases.contains(&writer.name);
+    let expected = || format!("expected: {}", writer.name);
+    (!same).then(|| path.join("name").found(Kind::NameMismatch, expected()))
+}
+
+fn missing_symbols(
+    reader: &Named,
+    symbols: &[String],
+    written: &[String],
+    path: &Path,
+) -> Option<Incompatibility> {
+    let missing: Vec<_> = written
+        .iter()
+        .filter(|symbol| !symbols.contains(symbol))
+        .map(String::as_str)
+        .collect();
+    let has_default = matches!(
+        reader.shape,
+        Shape::Enum {
+            default: Some(_),
+            ..
+        }
+    );
+    (!missing.is_empty() && !has_default).then(|| {
+        let detail = format!("[{}]", missing.join(", "));
+        path.join("symbols").found(Kind::MissingEnumSymbols, detail)
+    })
+}
+
+fn kind_name(view: View<'_>) -> &'static str {
+    match view {
+        View::Null => "NULL",
+        View::Boolean => "BOOLEAN",
+        View::Int => "INT",
+        View::Long => "LONG",
+        View::Float => "FLOAT",
+        View::Double => "DOUBLE",
+        View::Bytes => "BYTES",
+        View::String => "STRING",
+        View::Array(_) => "ARRAY",
+        View::Map(_) => "MAP",
+        View::Union(_) => "UNION",
+        View::Record(..) => "RECORD",
+        View::Enum(..) => "ENUM",
+        View::Fixed(..) => "FIXED",
+    }
+}
