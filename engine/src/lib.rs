@@ -12,5 +12,6 @@
 //! only module with a socket in it, `local` the embedded broker and registry.
 
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod encode;

@@ -1,0 +1,3 @@
+//! `penstock demo`: the whole product on one screen.
+
+pub mod shopper;
