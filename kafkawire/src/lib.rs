@@ -21,11 +21,14 @@
 
 pub mod batch;
 pub mod compress;
+pub mod connection;
 pub mod error;
 pub mod error_code;
+pub mod frame;
 pub mod message;
 pub mod partition;
 pub mod read;
+pub mod sasl;
 pub mod write;
 
 pub use error::{Error, Fault};

@@ -114,6 +114,14 @@ impl Form {
         }
     }
 
+    pub(crate) const fn inflexible_nullable() -> Self {
+        Self {
+            version: 0,
+            flexible: false,
+            nullable: true,
+        }
+    }
+
     fn nullable(self, nullable: bool) -> Self {
         Self { nullable, ..self }
     }
@@ -391,6 +399,13 @@ pub(crate) fn put_length(out: &mut Vec<u8>, form: Form, length: Option<usize>) {
             out,
             length.map_or(-1, |length| i32::try_from(length).unwrap_or(i32::MAX)),
         );
+    }
+}
+
+/// The tag section of a struct that has nothing to say in it.
+fn put_no_tags(out: &mut Vec<u8>, form: Form) {
+    if form.flexible {
+        put_uvarint(out, 0);
     }
 }
 
