@@ -1,0 +1,53 @@
+# make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry
+# make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
+# make bench    the drain of a slot into real Kafka against pg_recvlogical (ROWS=5000000 PAIRS=3)
+# make fuzz     cargo-fuzz, a minute a target (TARGET=one SECONDS=60)
+# make static   dist/penstock, which needs nothing of the system it runs on
+# make lint     formatting, clippy, and what tests/tidy.rs checks
+#
+# Each installs what it lacks and says so: tests/peers/install.sh.
+
+CARGO ?= cargo
+INSTALL = tests/peers/install.sh
+MUSL = x86_64-unknown-linux-musl
+ROWS ?= 5000000
+PAIRS ?= 3
+SECONDS ?= 60
+TARGET ?=
+
+MAJORS = 12 13 14 15 16 17 18
+KAFKAS = 4.3.1 3.9.1 2.5.1
+
+.PHONY: demo test bench fuzz static lint
+
+demo:
+	@$(INSTALL) rust postgres
+	$(CARGO) build --release --bin penstock
+	@deploy/demo.sh target/release/penstock
+
+# The crates' own tests take seconds. Slow, some minutes: tests/servers.rs and tests/golden.rs,
+# on PostgreSQL 12 to 18 and three Apache Kafkas.
+test:
+	@$(INSTALL) rust postgres kcat judges $(MAJORS:%=postgres-%) $(KAFKAS:%=kafka-%)
+	$(CARGO) build --bin penstock
+	$(CARGO) test --workspace --no-fail-fast
+
+bench:
+	@$(INSTALL) rust postgres judges kafka-4.3.1
+	$(CARGO) build --release --bin penstock
+	PENSTOCK_BIN=$(CURDIR)/target/release/penstock $(CARGO) run -q -p tests --bin bench -- $(ROWS) $(PAIRS)
+
+fuzz:
+	@$(INSTALL) rust nightly
+	@fuzz/run.sh $(SECONDS) $(TARGET)
+
+static:
+	@$(INSTALL) rust musl
+	$(CARGO) build --release --target $(MUSL) --bin penstock
+	@deploy/static.sh target/$(MUSL)/release/penstock dist/penstock
+
+lint:
+	@$(INSTALL) rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -q -p tests --test tidy

@@ -1,0 +1,221 @@
+//! Strangers that read what we wrote: confluent-kafka's consumer with its `AvroDeserializer`, and
+//! fastavro, in Python.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::kafka::Kafka;
+use crate::registry::Registry;
+use crate::{cache, eventually, install, root};
+
+/// How keys and values are read.
+#[derive(Debug, Clone, Copy)]
+pub enum Format<'r> {
+    /// Confluent's wire format, with this registry.
+    Avro(&'r str),
+    /// JSON text.
+    Json,
+    /// Text as it is.
+    Raw,
+}
+
+/// A record as the judge read it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i64,
+    /// The offset in it.
+    pub offset: i64,
+    /// Name and text of each header.
+    pub headers: Vec<(String, Option<String>)>,
+    /// The key: `Null` where there is none.
+    pub key: Value,
+    /// The value: `Null` for a tombstone.
+    pub value: Value,
+    /// The bytes of the key.
+    pub key_bytes: Option<Vec<u8>>,
+    /// The bytes of the value.
+    pub value_bytes: Option<Vec<u8>>,
+    /// The registered schema text of the key, with [`Format::Avro`].
+    pub key_schema: Option<String>,
+    /// The registered schema text of the value, with [`Format::Avro`].
+    pub value_schema: Option<String>,
+}
+
+impl Record {
+    /// `op` of the envelope; nothing for a tombstone.
+    #[must_use]
+    pub fn op(&self) -> Option<&str> {
+        payload(&self.value)["op"].as_str()
+    }
+
+    /// `after` of the envelope.
+    #[must_use]
+    pub fn after(&self) -> &Value {
+        &payload(&self.value)["after"]
+    }
+
+    /// `before` of the envelope.
+    #[must_use]
+    pub fn before(&self) -> &Value {
+        &payload(&self.value)["before"]
+    }
+
+    /// `source` of the envelope.
+    #[must_use]
+    pub fn source(&self) -> &Value {
+        &payload(&self.value)["source"]
+    }
+}
+
+/// What is inside `JsonConverter`'s `{"schema", "payload"}`, or the value itself.
+#[must_use]
+pub fn payload(value: &Value) -> &Value {
+    value.get("payload").filter(|_| value.get("schema").is_some()).unwrap_or(value)
+}
+
+/// Reads every record of the topics that match a regular expression, once there are at least so
+/// many; ordered by topic, partition and offset.
+///
+/// Panics when they do not come within `limit`, or the judges disagree.
+#[must_use]
+pub fn read(
+    bootstrap: &str,
+    topics: &str,
+    format: Format<'_>,
+    at_least: usize,
+    limit: Duration,
+) -> Vec<Record> {
+    let (at_least, timeout) = (at_least.to_string(), limit.as_secs().to_string());
+    let mut arguments = vec![
+        "--bootstrap", bootstrap, "--topics", topics, "--at-least", &at_least, "--timeout", &timeout,
+    ];
+    arguments.extend(match format {
+        Format::Avro(registry) => vec!["--format", "avro", "--registry", registry],
+        Format::Json => vec!["--format", "json"],
+        Format::Raw => vec!["--format", "raw"],
+    });
+    let output = python("consume.py", &arguments);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{topics}: {complaint}");
+    String::from_utf8(output.stdout).expect("UTF-8").lines().map(parse).collect()
+}
+
+fn parse(line: &str) -> Record {
+    let line: Value = serde_json::from_str(line).expect("consume.py prints JSON");
+    let text = |name: &str| line[name].as_str().map(str::to_owned);
+    let headers = line["headers"].as_array().expect("a list").iter();
+    Record {
+        topic: text("topic").expect("always there"),
+        partition: line["partition"].as_i64().expect("always there"),
+        offset: line["offset"].as_i64().expect("always there"),
+        headers: headers
+            .map(|pair| {
+                let name = pair[0].as_str().expect("a name").to_owned();
+                (name, pair[1].as_str().map(str::to_owned))
+            })
+            .collect(),
+        key: line["key"].clone(),
+        value: line["value"].clone(),
+        key_bytes: text("keyHex").map(|hex| bytes(&hex)),
+        value_bytes: text("valueHex").map(|hex| bytes(&hex)),
+        key_schema: text("keySchema"),
+        value_schema: text("valueSchema"),
+    }
+}
+
+/// The bytes that hexadecimal text stands for.
+///
+/// Panics when it is none.
+#[must_use]
+pub fn bytes(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect::<Option<_>>()
+        .unwrap_or_else(|| panic!("'{hex}' is not hexadecimal"))
+}
+
+/// The names of a broker's topics.
+///
+/// Panics when it cannot be asked.
+#[must_use]
+pub fn topics(bootstrap: &str) -> Vec<String> {
+    topic_tool(&[bootstrap, "list"]).lines().map(str::to_owned).collect()
+}
+
+/// Creates a topic, with settings like `cleanup.policy=compact`.
+///
+/// Panics when it cannot.
+pub fn create_topic(bootstrap: &str, name: &str, partitions: u32, settings: &[&str]) {
+    let partitions = partitions.to_string();
+    topic_tool(&[&[bootstrap, "create", name, &partitions], settings].concat());
+}
+
+/// `{"partitions": N, "config": {…}}` of a topic.
+///
+/// Panics when it cannot be asked.
+#[must_use]
+pub fn describe_topic(bootstrap: &str, name: &str) -> Value {
+    serde_json::from_str(&topic_tool(&[bootstrap, "describe", name])).expect("JSON")
+}
+
+fn topic_tool(arguments: &[&str]) -> String {
+    let output = python("topics.py", arguments);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {complaint}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn python(script: &str, arguments: &[&str]) -> Output {
+    interpreter(script).args(arguments).output().expect("python runs")
+}
+
+/// Python with the judges' packages, about to run one of our scripts.
+pub(crate) fn interpreter(script: &str) -> Command {
+    let home = cache().join("judges");
+    if !home.join("complete").exists() {
+        install("judges");
+    }
+    let mut command = Command::new(home.join("bin/python"));
+    command.arg(root().join("tests/judges").join(script)).stdin(Stdio::null());
+    command
+}
+
+/// Writes to a topic with kcat: a stranger's records, to check the judge with. A line is
+/// `key:value`.
+///
+/// Panics when it cannot.
+pub fn kcat_produce(kafka: &Kafka, topic: &str, lines: &str) {
+    use std::io::Write as _;
+    static KCAT: std::sync::Once = std::sync::Once::new();
+    KCAT.call_once(|| install("kcat"));
+    let mut child = Command::new("kcat")
+        .args(["-P", "-b", &kafka.bootstrap(), "-t", topic, "-K:"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("kcat runs");
+    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("kcat reads");
+    assert!(child.wait().is_ok_and(|status| status.success()), "kcat writes to {topic}");
+}
+
+/// Reads again and again until `check` is content; for records whose number is not known.
+///
+/// Panics with the last complaint after `limit`.
+pub fn read_until<T>(
+    kafka: &Kafka,
+    topics: &str,
+    registry: &Registry,
+    limit: Duration,
+    mut check: impl FnMut(&[Record]) -> Result<T, String>,
+) -> T {
+    eventually(&format!("the records of {topics}"), limit, || {
+        let format = Format::Avro(registry.url());
+        check(&read(&kafka.bootstrap(), topics, format, 0, Duration::from_secs(30)))
+    })
+}

@@ -1,0 +1,277 @@
+//! Real Apache Kafka brokers of one node, from Maven Central's jars: KRaft, or ZooKeeper for 2.x.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use crate::nursery::{self, Running};
+use crate::{cache, eventually, free_ports, install};
+
+/// The newest line of releases; the tests' usual broker.
+pub const NEWEST: &str = "4.3.1";
+/// The last line that still had ZooKeeper beside KRaft; run with KRaft.
+pub const KRAFT_3: &str = "3.9.1";
+/// The oldest we promise, with ZooKeeper.
+pub const OLDEST: &str = "2.5.1";
+
+/// How a broker is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM: a controlled shutdown.
+    Clean,
+    /// SIGKILL.
+    Kill,
+}
+
+/// A broker with a directory and ports of its own. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Kafka {
+    version: String,
+    jars: PathBuf,
+    directory: PathBuf,
+    port: u16,
+    running: Mutex<Option<Running>>,
+    _zookeeper: Option<Running>,
+}
+
+impl Kafka {
+    /// Starts a broker of the version, `"4.3.1"`.
+    ///
+    /// Panics when it does not start within a minute.
+    #[must_use]
+    pub fn start(version: &str) -> Self {
+        Self::start_with(version, &[])
+    }
+
+    /// Starts a broker with more settings, which win over the usual.
+    ///
+    /// Panics when it does not start within a minute.
+    #[must_use]
+    pub fn start_with(version: &str, settings: &[(&str, &str)]) -> Self {
+        let jars = cache().join(format!("kafka-{version}"));
+        if !jars.join("complete").exists() {
+            install(&format!("kafka-{version}"));
+        }
+        let directory = nursery::directory("kafka");
+        let port = free_ports(3);
+        let old = version.starts_with("2.");
+        fs::write(directory.join("server.properties"), properties(&directory, port, old, settings))
+            .expect("a file in our own directory");
+        let zookeeper = old.then(|| {
+            let mut command = java(&jars, &directory, "zookeeper.log", &["-Xmx128m"]);
+            command
+                .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
+                .arg((port + 1).to_string())
+                .arg(directory.join("zookeeper"));
+            let mut running = Running::spawn(&mut command, "KILL");
+            await_port(port + 1, &mut running, &directory.join("zookeeper.log"));
+            running
+        });
+        if !old {
+            let mut format = java(&jars, &directory, "format.log", &[]);
+            format.args(["kafka.tools.StorageTool", "format", "-t", "cGVuc3RvY2stcGVuc3RvYw", "-c"]);
+            let status = format.arg(directory.join("server.properties")).status();
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "{}",
+                fs::read_to_string(directory.join("format.log")).unwrap_or_default()
+            );
+        }
+        let broker = Self {
+            version: version.to_owned(),
+            jars,
+            directory,
+            port,
+            running: Mutex::new(None),
+            _zookeeper: zookeeper,
+        };
+        broker.launch();
+        broker
+    }
+
+    /// One broker per version for the whole process; tests take a topic prefix each.
+    #[must_use]
+    pub fn shared(version: &'static str) -> &'static Self {
+        static BROKERS: [(&str, OnceLock<Kafka>); 3] =
+            [(NEWEST, OnceLock::new()), (KRAFT_3, OnceLock::new()), (OLDEST, OnceLock::new())];
+        let broker = BROKERS.iter().find(|(known, _)| *known == version);
+        broker.expect("one of the three").1.get_or_init(|| Self::start(version))
+    }
+
+    /// What a client bootstraps from.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A port beside the broker's own, for a second listener among the settings: `{second}` there.
+    #[must_use]
+    pub fn second_bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 2)
+    }
+
+    /// The version that runs.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The broker's process id.
+    ///
+    /// Panics when it is stopped.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.running.lock().expect("no panic under it").as_ref().expect("it runs").id()
+    }
+
+    /// Stops the broker and waits until it is gone.
+    ///
+    /// Panics when it does not go within 60 s.
+    pub fn stop(&self, how: Stop) {
+        let running = self.running.lock().expect("no panic under it").take();
+        let Some(mut running) = running else { return };
+        running.signal(if how == Stop::Clean { "TERM" } else { "KILL" });
+        assert!(running.wait(Duration::from_secs(60)).is_some(), "{how:?} does not end it");
+    }
+
+    /// Starts a stopped broker again, with its data, on its old port.
+    ///
+    /// Panics when it does not start within a minute.
+    pub fn launch(&self) {
+        // One compiler tier and one collector thread: quick to start, and leave the cores alone.
+        let flags = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+        let mut command = java(&self.jars, &self.directory, "kafka.log", &flags);
+        command.arg("kafka.Kafka").arg(self.directory.join("server.properties"));
+        let mut running = Running::spawn(&mut command, "KILL");
+        await_port(self.port, &mut running, &self.directory.join("kafka.log"));
+        *self.running.lock().expect("no panic under it") = Some(running);
+    }
+
+    /// Stops and starts.
+    pub fn restart(&self, how: Stop) {
+        self.stop(how);
+        self.launch();
+    }
+
+    /// Runs one of the broker's own command-line classes and gives what it printed.
+    ///
+    /// Errors: what it said before it failed.
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new("java")
+            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", self.jars.display())])
+            .arg(class)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("java runs");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(printed);
+        }
+        Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The values of a topic as the Java client's own console consumer prints them, a line each.
+    ///
+    /// Panics when it fails or fewer than `count` come within 30 s.
+    #[must_use]
+    pub fn console_consumer(&self, topic: &str, count: usize) -> Vec<String> {
+        let class = if self.version.starts_with("4.") {
+            "org.apache.kafka.tools.consumer.ConsoleConsumer"
+        } else {
+            "kafka.tools.ConsoleConsumer"
+        };
+        let most = count.to_string();
+        let printed = self.tool(class, &[
+            "--bootstrap-server", &self.bootstrap(), "--topic", topic, "--from-beginning",
+            "--isolation-level", "read_committed", "--max-messages", &most,
+            "--timeout-ms", "30000",
+        ]);
+        let lines: Vec<_> = printed
+            .unwrap_or_else(|error| panic!("{error}"))
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(lines.len(), count, "records of {topic}");
+        lines
+    }
+}
+
+fn properties(directory: &Path, port: u16, old: bool, settings: &[(&str, &str)]) -> String {
+    let mut all = vec![
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("log.dirs", directory.join("data").display().to_string()),
+        ("offsets.topic.replication.factor", "1".into()),
+        ("offsets.topic.num.partitions", "2".into()),
+        ("transaction.state.log.replication.factor", "1".into()),
+        ("transaction.state.log.min.isr", "1".into()),
+        ("transaction.state.log.num.partitions", "2".into()),
+        ("group.initial.rebalance.delay.ms", "0".into()),
+    ];
+    if old {
+        all.extend([
+            ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("broker.id", "1".into()),
+            ("zookeeper.connect", format!("127.0.0.1:{}", port + 1)),
+        ]);
+    } else {
+        all.extend([
+            (
+                "listeners",
+                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}", port + 1),
+            ),
+            ("process.roles", "broker,controller".into()),
+            ("node.id", "1".into()),
+            ("controller.quorum.voters", format!("1@127.0.0.1:{}", port + 1)),
+            ("controller.listener.names", "CONTROLLER".into()),
+            (
+                "listener.security.protocol.map",
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT".into(),
+            ),
+        ]);
+    }
+    for (name, value) in settings {
+        let value = value
+            .replace("{port}", &port.to_string())
+            .replace("{controller}", &(port + 1).to_string())
+            .replace("{second}", &(port + 2).to_string());
+        all.retain(|(known, _)| known != name);
+        all.push((name, value));
+    }
+    all.iter().fold(String::new(), |mut text, (name, value)| {
+        writeln!(text, "{name}={value}").expect("a String takes it");
+        text
+    })
+}
+
+fn java(jars: &Path, directory: &Path, log: &str, flags: &[&str]) -> Command {
+    let out = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join(log))
+        .expect("the log opens");
+    let mut command = Command::new("java");
+    command
+        .args(flags)
+        .args(["-XX:+UseSerialGC", "-cp", &format!("{}/*", jars.display())])
+        .current_dir(directory)
+        .stdout(out.try_clone().expect("a file handle"))
+        .stderr(out);
+    command
+}
+
+fn await_port(port: u16, running: &mut Running, log: &Path) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    eventually(&format!("port {port} opens"), Duration::from_secs(60), || {
+        let said = || fs::read_to_string(log).unwrap_or_default();
+        assert!(running.exited().is_none(), "it ended: {}", said());
+        match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("{error}: {}", said())),
+        }
+    });
+}

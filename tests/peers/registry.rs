@@ -1,0 +1,116 @@
+//! A schema registry in memory that can be told to fail (`tests/judges/registry.py`).
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::judge::interpreter;
+use crate::nursery::Running;
+use crate::{eventually, free_ports};
+
+/// A registry with a port of its own. Dropped, it ends.
+#[derive(Debug)]
+pub struct Registry {
+    url: String,
+    port: u16,
+    running: Mutex<Option<Running>>,
+}
+
+impl Registry {
+    /// Starts an empty registry.
+    ///
+    /// Panics when it does not answer within 20 s.
+    #[must_use]
+    pub fn start() -> Self {
+        let port = free_ports(1);
+        let registry =
+            Self { url: format!("http://127.0.0.1:{port}"), port, running: Mutex::new(None) };
+        registry.launch();
+        registry
+    }
+
+    /// One registry for the whole process.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static REGISTRY: OnceLock<Registry> = OnceLock::new();
+        REGISTRY.get_or_init(Self::start)
+    }
+
+    /// What `schema.registry.url` says.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends the process: nobody listens any more.
+    pub fn stop(&self) {
+        self.running.lock().expect("no panic under it").take();
+    }
+
+    /// Starts again after [`Self::stop`], empty.
+    ///
+    /// Panics when it does not answer within 20 s.
+    pub fn launch(&self) {
+        let mut command = interpreter("registry.py");
+        command.arg(self.port.to_string());
+        let running = Running::spawn(&mut command, "KILL");
+        *self.running.lock().expect("no panic under it") = Some(running);
+        eventually("the registry answers", Duration::from_secs(20), || self.ask("GET", "/subjects", ""));
+    }
+
+    /// Answers the next `times` registrations (-1: all) of subjects that contain `subject` with
+    /// this status and error code.
+    ///
+    /// Panics when it cannot be told.
+    pub fn fail(&self, subject: &str, status: u16, error_code: u32, message: &str, times: i32) {
+        let fault = json!({
+            "subject": subject, "status": status, "error_code": error_code, "message": message,
+            "times": times,
+        });
+        self.ask("PUT", "/faults", &fault.to_string()).expect("it takes faults");
+    }
+
+    /// The subjects that were registered.
+    ///
+    /// Panics when it does not answer.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<String> {
+        let answer = self.ask("GET", "/subjects", "").expect("it answers");
+        answer
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|name| Some(name.as_str()?.to_owned()))
+            .collect()
+    }
+
+    /// How many requests `METHOD path` has had.
+    ///
+    /// Panics when it does not answer.
+    #[must_use]
+    pub fn calls(&self, request: &str) -> u64 {
+        self.ask("GET", "/calls", "").expect("it answers")[request].as_u64().unwrap_or(0)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, String> {
+        let attempt = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            write!(
+                stream,
+                "{method} {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = attempt().map_err(|error| error.to_string())?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).map_err(|error| format!("{error}: {answer}"))
+    }
+}
