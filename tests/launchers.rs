@@ -16,9 +16,17 @@ fn postgres_comes_back_with_its_data_however_it_was_stopped() {
     let server = Postgres::start(Version::Debian);
     let database = server.database("back");
     database.query("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
-    for how in [postgres::Stop::Fast, postgres::Stop::Immediate, postgres::Stop::Kill] {
+    for how in [
+        postgres::Stop::Fast,
+        postgres::Stop::Immediate,
+        postgres::Stop::Kill,
+    ] {
         server.restart(how);
-        assert_eq!(database.query("SELECT id FROM t; SHOW wal_level"), "1\nlogical", "{how:?}");
+        assert_eq!(
+            database.query("SELECT id FROM t; SHOW wal_level"),
+            "1\nlogical",
+            "{how:?}"
+        );
     }
 }
 
@@ -27,8 +35,10 @@ fn the_bike_store_loads_and_its_rows_are_shown_as_envelopes_show_them() {
     let database = Postgres::shared(Version::Debian).database("load");
     database.run(&store::script());
     database.query(store::SHOPPING);
-    let total: usize =
-        store::TABLES.iter().map(|table| store::rows(&database, "store", table).len()).sum();
+    let total: usize = store::TABLES
+        .iter()
+        .map(|table| store::rows(&database, "store", table).len())
+        .sum();
     assert!(total > 8000, "{total} rows");
     let items = store::rows(&database, "store", "order_items");
     assert_eq!(
@@ -59,10 +69,19 @@ fn the_judge_reads_what_kcat_wrote_and_the_java_client_agrees() {
     assert_eq!(described["config"]["cleanup.policy"], "compact");
     judge::kcat_produce(broker, "plain", "1:{\"a\":1}\n2:{\"a\":2}\n1:{\"a\":3}\n");
     let records = judge::read(&broker.bootstrap(), "pla.n", Format::Json, 3, SOON);
-    let mut seen: Vec<_> =
-        records.iter().map(|record| (record.key.clone(), record.value["a"].clone())).collect();
+    let mut seen: Vec<_> = records
+        .iter()
+        .map(|record| (record.key.clone(), record.value["a"].clone()))
+        .collect();
     seen.sort_by_key(|pair| pair.1.as_i64());
-    assert_eq!(seen, [(json!(1), json!(1)), (json!(2), json!(2)), (json!(1), json!(3))]);
+    assert_eq!(
+        seen,
+        [
+            (json!(1), json!(1)),
+            (json!(2), json!(2)),
+            (json!(1), json!(3))
+        ]
+    );
     assert_eq!(broker.console_consumer("plain", 3).len(), 3);
 }
 
@@ -88,7 +107,9 @@ fn a_broker_killed_comes_back_with_its_records() {
 
 #[test]
 fn properties_keep_their_order_and_take_changes() {
-    let properties = Properties::parse("# a comment\na=1\n\nb = x=y\n").with("a", 2).with("c", "");
+    let properties = Properties::parse("# a comment\na=1\n\nb = x=y\n")
+        .with("a", 2)
+        .with("c", "");
     assert_eq!(properties.text(), "a=2\nb=x=y\nc=\n");
     assert_eq!(properties.without("b").text(), "a=2\nc=\n");
 }

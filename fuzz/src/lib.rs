@@ -6,6 +6,9 @@ pub mod kafkawire_batch;
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("kafkawire_batch/batches", kafkawire_batch::batches),
     ("kafkawire_batch/build", kafkawire_batch::build),
-    ("kafkawire_batch/decompressed", kafkawire_batch::decompressed),
+    (
+        "kafkawire_batch/decompressed",
+        kafkawire_batch::decompressed,
+    ),
     ("kafkawire_batch/records", kafkawire_batch::records),
 ];

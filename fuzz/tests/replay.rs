@@ -43,22 +43,36 @@ fn every_folder_of_the_corpus_belongs_to_a_target() {
                 group.file_name().to_string_lossy(),
                 folder.file_name().to_string_lossy()
             );
-            assert!(TARGETS.iter().any(|(known, _)| *known == name), "no target {name}");
+            assert!(
+                TARGETS.iter().any(|(known, _)| *known == name),
+                "no target {name}"
+            );
         }
     }
 }
 
 fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
 }
 
 /// The kept inputs in order of name, and a few that every parser should meet.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let mut files: Vec<_> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(name);
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     files.sort();
-    let kept = files.iter().map(|path| fs::read(path).expect("a file of the corpus"));
+    let kept = files
+        .iter()
+        .map(|path| fs::read(path).expect("a file of the corpus"));
     let usual = [vec![], vec![0; 64], vec![0xff; 64], (0..=255).collect()];
     kept.chain(usual).collect()
 }
@@ -110,7 +124,8 @@ impl Dice {
                 }
                 _ => {
                     // Lengths are what parsers believe.
-                    let value = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xffff][self.below(6)];
+                    let value =
+                        [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xffff][self.below(6)];
                     let end = (at + 4).min(bytes.len());
                     bytes[at..end].copy_from_slice(&u32::to_be_bytes(value)[..end - at]);
                 }

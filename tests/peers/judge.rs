@@ -75,7 +75,10 @@ impl Record {
 /// What is inside `JsonConverter`'s `{"schema", "payload"}`, or the value itself.
 #[must_use]
 pub fn payload(value: &Value) -> &Value {
-    value.get("payload").filter(|_| value.get("schema").is_some()).unwrap_or(value)
+    value
+        .get("payload")
+        .filter(|_| value.get("schema").is_some())
+        .unwrap_or(value)
 }
 
 /// Reads every record of the topics that match a regular expression, once there are at least so
@@ -92,7 +95,14 @@ pub fn read(
 ) -> Vec<Record> {
     let (at_least, timeout) = (at_least.to_string(), limit.as_secs().to_string());
     let mut arguments = vec![
-        "--bootstrap", bootstrap, "--topics", topics, "--at-least", &at_least, "--timeout", &timeout,
+        "--bootstrap",
+        bootstrap,
+        "--topics",
+        topics,
+        "--at-least",
+        &at_least,
+        "--timeout",
+        &timeout,
     ];
     arguments.extend(match format {
         Format::Avro(registry) => vec!["--format", "avro", "--registry", registry],
@@ -102,7 +112,11 @@ pub fn read(
     let output = python("consume.py", &arguments);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{topics}: {complaint}");
-    String::from_utf8(output.stdout).expect("UTF-8").lines().map(parse).collect()
+    String::from_utf8(output.stdout)
+        .expect("UTF-8")
+        .lines()
+        .map(parse)
+        .collect()
 }
 
 fn parse(line: &str) -> Record {
@@ -135,7 +149,11 @@ fn parse(line: &str) -> Record {
 pub fn bytes(hex: &str) -> Vec<u8> {
     let pairs = hex.as_bytes().chunks(2);
     pairs
-        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .map(|pair| {
+            std::str::from_utf8(pair)
+                .ok()
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        })
         .collect::<Option<_>>()
         .unwrap_or_else(|| panic!("'{hex}' is not hexadecimal"))
 }
@@ -145,7 +163,10 @@ pub fn bytes(hex: &str) -> Vec<u8> {
 /// Panics when it cannot be asked.
 #[must_use]
 pub fn topics(bootstrap: &str) -> Vec<String> {
-    topic_tool(&[bootstrap, "list"]).lines().map(str::to_owned).collect()
+    topic_tool(&[bootstrap, "list"])
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Creates a topic, with settings like `cleanup.policy=compact`.
@@ -172,7 +193,10 @@ fn topic_tool(arguments: &[&str]) -> String {
 }
 
 fn python(script: &str, arguments: &[&str]) -> Output {
-    interpreter(script).args(arguments).output().expect("python runs")
+    interpreter(script)
+        .args(arguments)
+        .output()
+        .expect("python runs")
 }
 
 /// Python with the judges' packages, about to run one of our scripts.
@@ -182,7 +206,9 @@ pub(crate) fn interpreter(script: &str) -> Command {
         install("judges");
     }
     let mut command = Command::new(home.join("bin/python"));
-    command.arg(root().join("tests/judges").join(script)).stdin(Stdio::null());
+    command
+        .arg(root().join("tests/judges").join(script))
+        .stdin(Stdio::null());
     command
 }
 
@@ -200,8 +226,16 @@ pub fn kcat_produce(kafka: &Kafka, topic: &str, lines: &str) {
         .stderr(Stdio::null())
         .spawn()
         .expect("kcat runs");
-    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("kcat reads");
-    assert!(child.wait().is_ok_and(|status| status.success()), "kcat writes to {topic}");
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(lines.as_bytes())
+        .expect("kcat reads");
+    assert!(
+        child.wait().is_ok_and(|status| status.success()),
+        "kcat writes to {topic}"
+    );
 }
 
 /// Reads again and again until `check` is content; for records whose number is not known.
@@ -216,6 +250,12 @@ pub fn read_until<T>(
 ) -> T {
     eventually(&format!("the records of {topics}"), limit, || {
         let format = Format::Avro(registry.url());
-        check(&read(&kafka.bootstrap(), topics, format, 0, Duration::from_secs(30)))
+        check(&read(
+            &kafka.bootstrap(),
+            topics,
+            format,
+            0,
+            Duration::from_secs(30),
+        ))
     })
 }

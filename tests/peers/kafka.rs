@@ -59,8 +59,11 @@ impl Kafka {
         let directory = nursery::directory("kafka");
         let port = free_ports(3);
         let old = version.starts_with("2.");
-        fs::write(directory.join("server.properties"), properties(&directory, port, old, settings))
-            .expect("a file in our own directory");
+        fs::write(
+            directory.join("server.properties"),
+            properties(&directory, port, old, settings),
+        )
+        .expect("a file in our own directory");
         let zookeeper = old.then(|| {
             let mut command = java(&jars, &directory, "zookeeper.log", &["-Xmx128m"]);
             command
@@ -73,7 +76,8 @@ impl Kafka {
         });
         if !old {
             let mut format = java(&jars, &directory, "format.log", &[]);
-            format.args(["kafka.tools.StorageTool", "format", "-t", "cGVuc3RvY2stcGVuc3RvYw", "-c"]);
+            let cluster = "cGVuc3RvY2stcGVuc3RvYw";
+            format.args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]);
             let status = format.arg(directory.join("server.properties")).status();
             assert!(
                 status.is_ok_and(|status| status.success()),
@@ -96,10 +100,16 @@ impl Kafka {
     /// One broker per version for the whole process; tests take a topic prefix each.
     #[must_use]
     pub fn shared(version: &'static str) -> &'static Self {
-        static BROKERS: [(&str, OnceLock<Kafka>); 3] =
-            [(NEWEST, OnceLock::new()), (KRAFT_3, OnceLock::new()), (OLDEST, OnceLock::new())];
+        static BROKERS: [(&str, OnceLock<Kafka>); 3] = [
+            (NEWEST, OnceLock::new()),
+            (KRAFT_3, OnceLock::new()),
+            (OLDEST, OnceLock::new()),
+        ];
         let broker = BROKERS.iter().find(|(known, _)| *known == version);
-        broker.expect("one of the three").1.get_or_init(|| Self::start(version))
+        broker
+            .expect("one of the three")
+            .1
+            .get_or_init(|| Self::start(version))
     }
 
     /// What a client bootstraps from.
@@ -125,7 +135,12 @@ impl Kafka {
     /// Panics when it is stopped.
     #[must_use]
     pub fn process(&self) -> u32 {
-        self.running.lock().expect("no panic under it").as_ref().expect("it runs").id()
+        self.running
+            .lock()
+            .expect("no panic under it")
+            .as_ref()
+            .expect("it runs")
+            .id()
     }
 
     /// Stops the broker and waits until it is gone.
@@ -135,7 +150,10 @@ impl Kafka {
         let running = self.running.lock().expect("no panic under it").take();
         let Some(mut running) = running else { return };
         running.signal(if how == Stop::Clean { "TERM" } else { "KILL" });
-        assert!(running.wait(Duration::from_secs(60)).is_some(), "{how:?} does not end it");
+        assert!(
+            running.wait(Duration::from_secs(60)).is_some(),
+            "{how:?} does not end it"
+        );
     }
 
     /// Starts a stopped broker again, with its data, on its old port.
@@ -143,9 +161,16 @@ impl Kafka {
     /// Panics when it does not start within a minute.
     pub fn launch(&self) {
         // One compiler tier and one collector thread: quick to start, and leave the cores alone.
-        let flags = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+        let flags = [
+            "-Xms128m",
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+        ];
         let mut command = java(&self.jars, &self.directory, "kafka.log", &flags);
-        command.arg("kafka.Kafka").arg(self.directory.join("server.properties"));
+        command
+            .arg("kafka.Kafka")
+            .arg(self.directory.join("server.properties"));
         let mut running = Running::spawn(&mut command, "KILL");
         await_port(self.port, &mut running, &self.directory.join("kafka.log"));
         *self.running.lock().expect("no panic under it") = Some(running);
@@ -162,7 +187,12 @@ impl Kafka {
     /// Errors: what it said before it failed.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new("java")
-            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", self.jars.display())])
+            .args([
+                "-Xmx256m",
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+                &format!("{}/*", self.jars.display()),
+            ])
             .arg(class)
             .args(arguments)
             .stdin(Stdio::null())
@@ -172,7 +202,10 @@ impl Kafka {
         if output.status.success() {
             return Ok(printed);
         }
-        Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))
+        Err(format!(
+            "{printed}{}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 
     /// The values of a topic as the Java client's own console consumer prints them, a line each.
@@ -186,11 +219,22 @@ impl Kafka {
             "kafka.tools.ConsoleConsumer"
         };
         let most = count.to_string();
-        let printed = self.tool(class, &[
-            "--bootstrap-server", &self.bootstrap(), "--topic", topic, "--from-beginning",
-            "--isolation-level", "read_committed", "--max-messages", &most,
-            "--timeout-ms", "30000",
-        ]);
+        let printed = self.tool(
+            class,
+            &[
+                "--bootstrap-server",
+                &self.bootstrap(),
+                "--topic",
+                topic,
+                "--from-beginning",
+                "--isolation-level",
+                "read_committed",
+                "--max-messages",
+                &most,
+                "--timeout-ms",
+                "30000",
+            ],
+        );
         let lines: Vec<_> = printed
             .unwrap_or_else(|error| panic!("{error}"))
             .lines()
@@ -203,7 +247,10 @@ impl Kafka {
 
 fn properties(directory: &Path, port: u16, old: bool, settings: &[(&str, &str)]) -> String {
     let mut all = vec![
-        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        (
+            "advertised.listeners",
+            format!("PLAINTEXT://127.0.0.1:{port}"),
+        ),
         ("log.dirs", directory.join("data").display().to_string()),
         ("offsets.topic.replication.factor", "1".into()),
         ("offsets.topic.num.partitions", "2".into()),
@@ -222,11 +269,17 @@ fn properties(directory: &Path, port: u16, old: bool, settings: &[(&str, &str)])
         all.extend([
             (
                 "listeners",
-                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}", port + 1),
+                format!(
+                    "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}",
+                    port + 1
+                ),
             ),
             ("process.roles", "broker,controller".into()),
             ("node.id", "1".into()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{}", port + 1)),
+            (
+                "controller.quorum.voters",
+                format!("1@127.0.0.1:{}", port + 1),
+            ),
             ("controller.listener.names", "CONTROLLER".into()),
             (
                 "listener.security.protocol.map",
@@ -266,12 +319,16 @@ fn java(jars: &Path, directory: &Path, log: &str, flags: &[&str]) -> Command {
 
 fn await_port(port: u16, running: &mut Running, log: &Path) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    eventually(&format!("port {port} opens"), Duration::from_secs(60), || {
-        let said = || fs::read_to_string(log).unwrap_or_default();
-        assert!(running.exited().is_none(), "it ended: {}", said());
-        match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("{error}: {}", said())),
-        }
-    });
+    eventually(
+        &format!("port {port} opens"),
+        Duration::from_secs(60),
+        || {
+            let said = || fs::read_to_string(log).unwrap_or_default();
+            assert!(running.exited().is_none(), "it ended: {}", said());
+            match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("{error}: {}", said())),
+            }
+        },
+    );
 }

@@ -45,7 +45,10 @@ pub fn cache() -> PathBuf {
 pub fn install(what: &str) {
     let script = root().join("tests/peers/install.sh");
     let status = Command::new(&script).arg(what).status();
-    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{script:?} {what}");
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "{script:?} {what}"
+    );
 }
 
 /// Asks `probe` until it answers, for at most `limit`.
@@ -128,9 +131,11 @@ impl Properties {
     /// The file's text.
     #[must_use]
     pub fn text(&self) -> String {
-        self.0.iter().fold(String::new(), |mut text, (name, value)| {
-            writeln!(text, "{name}={value}").expect("a String takes it");
-            text
-        })
+        self.0
+            .iter()
+            .fold(String::new(), |mut text, (name, value)| {
+                writeln!(text, "{name}={value}").expect("a String takes it");
+                text
+            })
     }
 }

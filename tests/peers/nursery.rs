@@ -21,7 +21,9 @@ children= dirs=
 while read -r verb a b; do
   case $verb in
     child) children="$children $a:$b" ;;
-    gone)  left=; for c in $children; do [ "${c#*:}" = "$a" ] || left="$left $c"; done; children=$left ;;
+    gone)
+      left=; for c in $children; do [ "${c#*:}" = "$a" ] || left="$left $c"; done
+      children=$left ;;
     dir)   dirs="$dirs $a" ;;
   esac
 done
@@ -47,7 +49,9 @@ static PIPE: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
 });
 
 fn tell(line: &str) {
-    let mut pipe = PIPE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut pipe = PIPE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     writeln!(pipe, "{line}").expect("the reaper reads");
 }
 
@@ -88,7 +92,9 @@ impl Running {
     /// Sends a signal by its name, `TERM`; nothing happens to a process that has ended.
     pub(crate) fn signal(&mut self, signal: &str) {
         if self.exited().is_none() {
-            let _ = Command::new("kill").args(["-s", signal, &self.id().to_string()]).status();
+            let _ = Command::new("kill")
+                .args(["-s", signal, &self.id().to_string()])
+                .status();
         }
     }
 
@@ -96,7 +102,11 @@ impl Running {
     pub(crate) fn exited(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
         let status = self.child.try_wait().expect("our own child")?;
-        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        Some(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        )
     }
 
     /// Waits for the end, for at most `limit`.

@@ -85,7 +85,9 @@ impl Penstock {
         eventually(&format!("a line with {words:?}"), limit, || {
             let ended = self.running.exited();
             let log = self.log();
-            let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            let line = log
+                .lines()
+                .find(|line| words.iter().all(|word| line.contains(word)));
             match (line, ended) {
                 (Some(line), _) => Ok(line.to_owned()),
                 (None, Some(code)) => panic!("exit code {code} before {words:?}:\n{log}"),
@@ -107,7 +109,10 @@ impl Penstock {
     pub fn wait(&mut self, limit: Duration) -> (i32, String) {
         let code = self.running.wait(limit);
         let log = self.log();
-        (code.unwrap_or_else(|| panic!("it runs after {} s:\n{log}", limit.as_secs())), log)
+        (
+            code.unwrap_or_else(|| panic!("it runs after {} s:\n{log}", limit.as_secs())),
+            log,
+        )
     }
 
     /// SIGTERM, and the exit code.
@@ -141,7 +146,8 @@ impl Penstock {
         let status = status.expect("it runs");
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("KiB")
+            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+                .expect("KiB")
         };
         (field("VmRSS:"), field("VmHWM:"))
     }
@@ -160,14 +166,21 @@ pub fn binary() -> PathBuf {
         // target/debug/deps/servers-0123: the profile's own directory is two up.
         let test = std::env::current_exe().expect("we run");
         let profile = test.ancestors().nth(2).expect("cargo's layout").to_owned();
-        let release: &[&str] = if profile.ends_with("release") { &["--release"] } else { &[] };
+        let release: &[&str] = if profile.ends_with("release") {
+            &["--release"]
+        } else {
+            &[]
+        };
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(root())
             .args(["build", "-q", "-p", "engine", "--bin", "penstock"])
             .args(release)
             .stdin(Stdio::null())
             .status();
-        assert!(status.is_ok_and(|status| status.success()), "penstock does not build");
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "penstock does not build"
+        );
         profile.join("penstock")
     });
     found.clone()

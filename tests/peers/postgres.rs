@@ -80,7 +80,13 @@ impl Postgres {
             .chain(settings)
             .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
             .collect();
-        let server = Self { programs, directory, port, settings, running: Mutex::new(None) };
+        let server = Self {
+            programs,
+            directory,
+            port,
+            settings,
+            running: Mutex::new(None),
+        };
         server.initialize();
         server.launch();
         server
@@ -115,7 +121,12 @@ impl Postgres {
     /// Panics when the server is stopped.
     #[must_use]
     pub fn postmaster(&self) -> u32 {
-        self.running.lock().expect("no panic under it").as_ref().expect("it runs").id()
+        self.running
+            .lock()
+            .expect("no panic under it")
+            .as_ref()
+            .expect("it runs")
+            .id()
     }
 
     /// A program of this server's own version, such as `pg_recvlogical` where Debian has it.
@@ -141,12 +152,24 @@ impl Postgres {
             Stop::Immediate => "QUIT",
             Stop::Kill => "KILL",
         });
-        assert!(running.wait(Duration::from_secs(30)).is_some(), "{how:?}: {}", self.log());
+        assert!(
+            running.wait(Duration::from_secs(30)).is_some(),
+            "{how:?}: {}",
+            self.log()
+        );
         // Backends outlive a postmaster that was killed for a moment, and hold its shared memory.
         eventually("the backends end", Duration::from_secs(10), || {
             let data = self.directory.join("data");
-            let held = Command::new("pgrep").arg("-f").arg(&data).stdout(Stdio::null()).status();
-            if held.is_ok_and(|status| status.success()) { Err("alive".into()) } else { Ok(()) }
+            let held = Command::new("pgrep")
+                .arg("-f")
+                .arg(&data)
+                .stdout(Stdio::null())
+                .status();
+            if held.is_ok_and(|status| status.success()) {
+                Err("alive".into())
+            } else {
+                Ok(())
+            }
         });
     }
 
@@ -155,7 +178,11 @@ impl Postgres {
     /// Panics when it does not start.
     pub fn launch(&self) {
         let log = self.directory.join("server.log");
-        let out = File::options().create(true).append(true).open(log).expect("the log opens");
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the log opens");
         let mut command = self.server_program("postgres");
         command
             .arg("-D")
@@ -167,11 +194,20 @@ impl Postgres {
             .stderr(out);
         let mut running = Running::spawn(&mut command, "QUIT");
         eventually("PostgreSQL starts", Duration::from_secs(60), || {
-            assert!(running.exited().is_none(), "PostgreSQL ended: {}", self.log());
+            assert!(
+                running.exited().is_none(),
+                "PostgreSQL ended: {}",
+                self.log()
+            );
             let pid_file = fs::read_to_string(self.directory.join("data/postmaster.pid"));
             let ready = pid_file.is_ok_and(|text| {
-                text.lines().next().is_some_and(|pid| pid == running.id().to_string())
-                    && text.lines().nth(7).is_some_and(|state| state.trim() == "ready")
+                text.lines()
+                    .next()
+                    .is_some_and(|pid| pid == running.id().to_string())
+                    && text
+                        .lines()
+                        .nth(7)
+                        .is_some_and(|state| state.trim() == "ready")
             });
             if ready { Ok(()) } else { Err(self.log()) }
         });
@@ -198,7 +234,8 @@ impl Postgres {
     /// Panics when a statement fails.
     #[allow(clippy::must_use_candidate, reason = "most statements answer nothing")]
     pub fn query(&self, database: &str, sql: &str) -> String {
-        self.try_query(database, sql).unwrap_or_else(|error| panic!("{error}\n{sql}"))
+        self.try_query(database, sql)
+            .unwrap_or_else(|error| panic!("{error}\n{sql}"))
     }
 
     /// As [`Self::query`].
@@ -210,7 +247,17 @@ impl Postgres {
 
     fn psql(&self, database: &str, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(client("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER.0, "-d"])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                SUPERUSER.0,
+                "-d",
+            ])
             .arg(database)
             .arg("-h")
             .arg(&self.directory)
@@ -225,7 +272,10 @@ impl Postgres {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
-        Ok(String::from_utf8(output.stdout).expect("UTF-8 was asked for").trim_end().to_owned())
+        Ok(String::from_utf8(output.stdout)
+            .expect("UTF-8 was asked for")
+            .trim_end()
+            .to_owned())
     }
 
     fn initialize(&self) {
@@ -247,13 +297,20 @@ impl Postgres {
             .arg(data)
             .output()
             .expect("initdb runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// A program that must not run as root.
     fn server_program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
-        command.current_dir(&self.directory).env("LC_ALL", "C").env("TZ", "UTC");
+        command
+            .current_dir(&self.directory)
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC");
         if let Some((user, group)) = owner() {
             command.uid(user).gid(group);
         }
@@ -306,10 +363,18 @@ impl Database<'_> {
     pub fn wait_active(&self, slot: &str, active: bool) {
         let sql = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
         let wanted = if active { "t" } else { "f" };
-        eventually(&format!("slot {slot} active={wanted}"), Duration::from_secs(60), || {
-            let state = self.query(&sql);
-            if state == wanted { Ok(()) } else { Err(format!("active is '{state}'")) }
-        });
+        eventually(
+            &format!("slot {slot} active={wanted}"),
+            Duration::from_secs(60),
+            || {
+                let state = self.query(&sql);
+                if state == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("active is '{state}'"))
+                }
+            },
+        );
     }
 
     /// Waits until what is committed now has been confirmed on the slot.
@@ -323,7 +388,11 @@ impl Database<'_> {
         );
         eventually(&format!("slot {slot} confirmed to {end}"), limit, || {
             let state = self.query(&sql);
-            if state.starts_with('t') { Ok(()) } else { Err(state) }
+            if state.starts_with('t') {
+                Ok(())
+            } else {
+                Err(state)
+            }
         });
     }
 }
@@ -339,7 +408,9 @@ fn owner() -> Option<(u32, u32)> {
         if id(&["-u"]) != Some(0) {
             return None;
         }
-        ["postgres", "nobody"].iter().find_map(|name| Some((id(&["-u", name])?, id(&["-g", name])?)))
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| Some((id(&["-u", name])?, id(&["-g", name])?)))
     })
 }
 
@@ -347,7 +418,15 @@ fn owner() -> Option<(u32, u32)> {
 fn debian() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     versions
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse::<u32>().ok())
+        .filter_map(|entry| {
+            entry
+                .ok()?
+                .file_name()
+                .into_string()
+                .ok()?
+                .parse::<u32>()
+                .ok()
+        })
         .filter(|major| Path::new(&format!("/usr/lib/postgresql/{major}/bin/initdb")).exists())
         .max()
         .map(|major| PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")))
@@ -356,7 +435,9 @@ fn debian() -> Option<PathBuf> {
 /// A client program; Debian's own is behind a slow wrapper in the path.
 pub(crate) fn client(name: &str) -> PathBuf {
     let direct = debian().map(|programs| programs.join(name));
-    direct.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name))
+    direct
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from(name))
 }
 
 fn programs(version: Version, directory: &Path) -> PathBuf {
@@ -370,15 +451,24 @@ fn programs(version: Version, directory: &Path) -> PathBuf {
     if !home.join("complete").exists() {
         install(&format!("postgres-{major}"));
     }
-    let Some((user, group)) = owner() else { return home.join("bin") };
+    let Some((user, group)) = owner() else {
+        return home.join("bin");
+    };
     // A checkout under a directory of root's own is closed to whoever runs the server.
     let mut probe = Command::new(home.join("bin/postgres"));
-    probe.arg("--version").uid(user).gid(group).stdout(Stdio::null());
+    probe
+        .arg("--version")
+        .uid(user)
+        .gid(group)
+        .stdout(Stdio::null());
     if probe.status().is_ok_and(|status| status.success()) {
         return home.join("bin");
     }
     let copy = directory.join("programs");
     let copied = Command::new("cp").arg("-r").arg(&home).arg(&copy).status();
-    assert!(copied.is_ok_and(|status| status.success()), "{home:?} cannot be copied");
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "{home:?} cannot be copied"
+    );
     copy.join("bin")
 }

@@ -26,8 +26,11 @@ impl Registry {
     #[must_use]
     pub fn start() -> Self {
         let port = free_ports(1);
-        let registry =
-            Self { url: format!("http://127.0.0.1:{port}"), port, running: Mutex::new(None) };
+        let registry = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            port,
+            running: Mutex::new(None),
+        };
         registry.launch();
         registry
     }
@@ -58,7 +61,9 @@ impl Registry {
         command.arg(self.port.to_string());
         let running = Running::spawn(&mut command, "KILL");
         *self.running.lock().expect("no panic under it") = Some(running);
-        eventually("the registry answers", Duration::from_secs(20), || self.ask("GET", "/subjects", ""));
+        eventually("the registry answers", Duration::from_secs(20), || {
+            self.ask("GET", "/subjects", "")
+        });
     }
 
     /// Answers the next `times` registrations (-1: all) of subjects that contain `subject` with
@@ -70,7 +75,8 @@ impl Registry {
             "subject": subject, "status": status, "error_code": error_code, "message": message,
             "times": times,
         });
-        self.ask("PUT", "/faults", &fault.to_string()).expect("it takes faults");
+        self.ask("PUT", "/faults", &fault.to_string())
+            .expect("it takes faults");
     }
 
     /// The subjects that were registered.
@@ -92,7 +98,9 @@ impl Registry {
     /// Panics when it does not answer.
     #[must_use]
     pub fn calls(&self, request: &str) -> u64 {
-        self.ask("GET", "/calls", "").expect("it answers")[request].as_u64().unwrap_or(0)
+        self.ask("GET", "/calls", "").expect("it answers")[request]
+            .as_u64()
+            .unwrap_or(0)
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, String> {
