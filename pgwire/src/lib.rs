@@ -39,6 +39,9 @@ pub mod replication;
 
 pub mod pgoutput;
 pub mod tuple;
+pub mod value;
+
+pub mod copy;
 
 pub mod lsn;
 
