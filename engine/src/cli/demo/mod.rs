@@ -1,3 +1,5 @@
 //! `penstock demo`: the whole product on one screen.
 
+pub mod change;
+pub mod latency;
 pub mod shopper;
