@@ -138,7 +138,8 @@ impl Decoder {
     /// Errors: `Malformed` when `datum` is none of the schema's.
     pub fn row(&self, datum: &[u8]) -> Result<Row, Malformed> {
         let datum = Datum::parse(&self.schema, datum)?;
-        self.row_of(self.schema.root(), &datum).ok_or(not_a("row"))
+        self.row_of(self.schema.root(), &datum)
+            .ok_or_else(|| not_a("row"))
     }
 
     /// Reads an envelope.

@@ -158,7 +158,8 @@ mod tests {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
             let rank = (list.len() as f64 * share).ceil() as usize;
             let exact = list[rank.max(1) - 1];
-            let found = latencies.quantile(share).unwrap().as_micros() as u64;
+            let found = latencies.quantile(share).unwrap().as_micros();
+            let exact = u128::from(exact);
             prop_assert!(found >= exact && (found - exact) * 32 <= exact, "{found} for {exact}");
         }
     }

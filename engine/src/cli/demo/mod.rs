@@ -2,4 +2,5 @@
 
 pub mod change;
 pub mod latency;
+pub mod screen;
 pub mod shopper;
