@@ -5,7 +5,9 @@ use ::avro::{Datum, Decimal, Reader, Schema, compatibility, decimal, prefix};
 /// Claims: what is printed of a schema that parses, parses back to an equal schema and is printed
 /// the same; canonical and normal form are their own; a schema reads what it wrote.
 pub fn schema(data: &[u8]) {
-    let Some(schema) = str::from_utf8(data).ok().and_then(|text| text.parse::<Schema>().ok())
+    let Some(schema) = str::from_utf8(data)
+        .ok()
+        .and_then(|text| text.parse::<Schema>().ok())
     else {
         return;
     };
@@ -26,14 +28,20 @@ pub fn schema(data: &[u8]) {
 /// A schema, a zero byte, a datum. Claims: a datum that parses is written in no more bytes, which
 /// parse to the same; every cut of them is malformed at or before the cut; it can be shown.
 pub fn datum(data: &[u8]) {
-    let Some(zero) = data.iter().position(|byte| *byte == 0) else { return };
+    let Some(zero) = data.iter().position(|byte| *byte == 0) else {
+        return;
+    };
     let (text, bytes) = (&data[..zero], &data[zero + 1..]);
-    let Some(schema) = str::from_utf8(text).ok().and_then(|text| text.parse::<Schema>().ok())
+    let Some(schema) = str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse::<Schema>().ok())
     else {
         return;
     };
     let mut reader = Reader::new(bytes);
-    let Ok(datum) = Datum::take(&schema, &mut reader) else { return };
+    let Ok(datum) = Datum::take(&schema, &mut reader) else {
+        return;
+    };
     let taken = reader.at();
     assert_eq!(&bytes[taken..], reader.rest());
     let mut shortest = Vec::new();
@@ -61,14 +69,30 @@ pub fn reader(data: &[u8]) {
         let before = reader.at();
         let mut out = Vec::new();
         let taken = match order % 12 {
-            0 => reader.take_long().map(|value| ::avro::write::put_long(&mut out, value)),
-            1 => reader.take_int().map(|value| ::avro::write::put_int(&mut out, value)),
-            2 => reader.take_bool().map(|value| ::avro::write::put_bool(&mut out, value)),
-            3 => reader.take_float().map(|value| ::avro::write::put_float(&mut out, value)),
-            4 => reader.take_double().map(|value| ::avro::write::put_double(&mut out, value)),
-            5 => reader.take_bytes().map(|value| ::avro::write::put_bytes(&mut out, value)),
-            6 => reader.take_string().map(|value| ::avro::write::put_string(&mut out, value)),
-            7 => reader.take_fixed(3).map(|value| ::avro::write::put_fixed(&mut out, value)),
+            0 => reader
+                .take_long()
+                .map(|value| ::avro::write::put_long(&mut out, value)),
+            1 => reader
+                .take_int()
+                .map(|value| ::avro::write::put_int(&mut out, value)),
+            2 => reader
+                .take_bool()
+                .map(|value| ::avro::write::put_bool(&mut out, value)),
+            3 => reader
+                .take_float()
+                .map(|value| ::avro::write::put_float(&mut out, value)),
+            4 => reader
+                .take_double()
+                .map(|value| ::avro::write::put_double(&mut out, value)),
+            5 => reader
+                .take_bytes()
+                .map(|value| ::avro::write::put_bytes(&mut out, value)),
+            6 => reader
+                .take_string()
+                .map(|value| ::avro::write::put_string(&mut out, value)),
+            7 => reader
+                .take_fixed(3)
+                .map(|value| ::avro::write::put_fixed(&mut out, value)),
             8 => reader.take_branch(3).map(|value| {
                 assert!(value < 3);
                 ::avro::write::put_branch(&mut out, value);
@@ -96,9 +120,13 @@ pub fn reader(data: &[u8]) {
 /// A scale, then the text of a number. Claims: the bytes are the fewest, with their length in
 /// front read back the same, and are shown as the number they came from.
 pub fn decimals(data: &[u8]) {
-    let Some((scale, text)) = data.split_first() else { return };
+    let Some((scale, text)) = data.split_first() else {
+        return;
+    };
     let scale = i32::from(scale.cast_signed());
-    let Ok(number) = Decimal::parse(text) else { return };
+    let Ok(number) = Decimal::parse(text) else {
+        return;
+    };
     let mut bytes = Vec::new();
     let put = number.put_unscaled(&mut bytes, scale);
     let mut framed = Vec::new();
@@ -113,12 +141,19 @@ pub fn decimals(data: &[u8]) {
     }
     // The same number, digit for digit, once zeros that say nothing are gone.
     let plain = |text: &str| {
-        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+        let (sign, digits) = text
+            .strip_prefix('-')
+            .map_or(("", text), |digits| ("-", digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        let (whole, fraction) = (
+            whole.trim_start_matches('0'),
+            fraction.trim_end_matches('0'),
+        );
         let zero = whole.is_empty() && fraction.is_empty();
         format!("{}{whole}.{fraction}", if zero { "" } else { sign })
     };
-    let text = str::from_utf8(text).expect("digits").trim_start_matches('+');
+    let text = str::from_utf8(text)
+        .expect("digits")
+        .trim_start_matches('+');
     assert_eq!(plain(&decimal::text(&bytes, scale)), plain(text));
 }

@@ -1,5 +1,6 @@
 //! Fuzz targets: each a plain function of bytes whose claim is stronger than "no crash".
 
+pub mod avro;
 pub mod kafkawire_batch;
 
 /// The name that a target's folder in the corpus has, and its function.
@@ -7,6 +8,10 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target; a new one is a line here.
 pub const TARGETS: &[Target] = &[
+    ("avro/datum", avro::datum),
+    ("avro/decimals", avro::decimals),
+    ("avro/reader", avro::reader),
+    ("avro/schema", avro::schema),
     ("kafkawire_batch/batches", kafkawire_batch::batches),
     ("kafkawire_batch/build", kafkawire_batch::build),
     (
