@@ -67,7 +67,6 @@ pub mod prefix;
 pub mod error;
 
 pub use datum::Datum;
-pub use decimal::{Decimal, DecimalError};
 pub use error::{Fault, Malformed, SchemaError, SchemaFault};
 pub use read::Reader;
 pub use schema::{

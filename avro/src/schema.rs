@@ -243,20 +243,6 @@ impl Schema {
         }
     }
 
-    /// Visits every type in place, the named ones' fields too; parts before the whole.
-    pub(crate) fn for_each_type(&mut self, visit: &mut impl FnMut(&mut Type)) {
-        self.root.visit(visit);
-        self.for_each_named(&mut |named| {
-            if let Shape::Record { fields, .. } = &mut named.shape {
-                fields.iter_mut().for_each(|field| field.ty.visit(visit));
-            }
-        });
-    }
-
-    pub(crate) fn for_each_named(&mut self, visit: &mut impl FnMut(&mut Named)) {
-        self.types.iter_mut().for_each(visit);
-    }
-
     /// Ids of all named types, used or not.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NamedId> {
         (0..self.types.len()).map(NamedId)
@@ -366,11 +352,7 @@ impl Builder {
         for (id, mut named) in fresh {
             if let Shape::Record { fields, .. } = &mut named.shape {
                 for field in fields {
-                    field.ty.visit(&mut |ty| {
-                        if let Type::Named(id) = ty {
-                            *id = ids.get(id).copied().unwrap_or(*id);
-                        }
-                    });
+                    field.ty.renumber(&ids);
                 }
             }
             if let Some(slot) = self.types.get_mut(id.0) {
@@ -422,13 +404,14 @@ impl Type {
         Self::Map(Box::new(values), Properties::new())
     }
 
-    fn visit(&mut self, visit: &mut impl FnMut(&mut Self)) {
+    /// Gives new numbers to named types, those of another schema or builder.
+    fn renumber(&mut self, ids: &BTreeMap<NamedId, NamedId>) {
         match self {
-            Self::Primitive(..) | Self::Named(_) => {}
-            Self::Array(inner, _) | Self::Map(inner, _) => inner.visit(visit),
-            Self::Union(branches) => branches.iter_mut().for_each(|branch| branch.visit(visit)),
+            Self::Primitive(..) => {}
+            Self::Array(inner, _) | Self::Map(inner, _) => inner.renumber(ids),
+            Self::Union(branches) => branches.iter_mut().for_each(|branch| branch.renumber(ids)),
+            Self::Named(id) => *id = ids.get(id).copied().unwrap_or(*id),
         }
-        visit(self);
     }
 }
 
@@ -494,12 +477,11 @@ impl Name {
         }
     }
 
-    /// The namespace may hold anything, as it may in Java: a table called `Weird-Table` becomes
-    /// one.
     fn check(&self) -> Result<(), SchemaFault> {
+        let parts_fit = self.namespace.is_empty() || self.namespace.split('.').all(is_name);
         // A primitive's name without a namespace would be taken for the primitive.
         let taken = self.namespace.is_empty() && Primitive::named(&self.simple).is_some();
-        if taken || !is_name(&self.simple) {
+        if !parts_fit || !is_name(&self.simple) || taken {
             return Err(SchemaFault::BadName(self.to_string()));
         }
         Ok(())

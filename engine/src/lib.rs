@@ -15,4 +15,3 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod encode;
-pub mod progress;

@@ -1,9 +1,16 @@
 //! What surrounds a row, the records that are not rows, and names.
 
-use crate::config::Operation;
+use super::form::{Avro, Form, Json, put_decimal};
+use super::plan::{Event, PlanError};
+use super::schema::{Kind, Schema, Value};
+use crate::config::{self, BinaryMode, Converter, NameAdjustment, Operation};
 
 /// What Debezium's `source.version` says; records are compared with this release.
 pub const VERSION: &str = "3.6.3.Final";
+
+const CONNECTOR: &str = "postgresql";
+const SOURCE: &str = "io.debezium.connector.postgresql.Source";
+const TOPIC_LENGTH_MAX: usize = 249;
 
 /// `source.snapshot`: where in a snapshot a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +30,31 @@ pub enum SnapshotMark {
     /// Of an incremental snapshot.
     Incremental,
 }
+
+const MARKS: [(SnapshotMark, &str); 7] = [
+    (SnapshotMark::True, "true"),
+    (SnapshotMark::First, "first"),
+    (
+        SnapshotMark::FirstInDataCollection,
+        "first_in_data_collection",
+    ),
+    (
+        SnapshotMark::LastInDataCollection,
+        "last_in_data_collection",
+    ),
+    (SnapshotMark::Last, "last"),
+    (SnapshotMark::False, "false"),
+    (SnapshotMark::Incremental, "incremental"),
+];
+
+const OPERATIONS: [Operation; 6] = [
+    Operation::Read,
+    Operation::Create,
+    Operation::Update,
+    Operation::Delete,
+    Operation::Truncate,
+    Operation::Message,
+];
 
 /// The `source` block of one record: where its change comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +103,708 @@ impl Operation {
             Self::Delete => 'd',
             Self::Truncate => 't',
             Self::Message => 'm',
+        }
+    }
+}
+
+/// The struct of `source`.
+pub(crate) fn source_schema() -> Schema {
+    let string = || Schema::new(Kind::String);
+    let long = || Schema::new(Kind::Int64);
+    Schema::record(
+        SOURCE,
+        vec![
+            ("version", string()),
+            ("connector", string()),
+            ("name", string()),
+            ("ts_ms", long()),
+            ("snapshot", snapshot_schema()),
+            ("db", string()),
+            ("sequence", string().optional()),
+            ("ts_us", long().optional()),
+            ("ts_ns", long().optional()),
+            ("schema", string()),
+            ("table", string()),
+            ("txId", long().optional()),
+            ("lsn", long().optional()),
+            ("xmin", long().optional()),
+            ("origin", string().optional()),
+            ("origin_lsn", long().optional()),
+        ],
+    )
+}
+
+fn snapshot_schema() -> Schema {
+    let allowed = MARKS.map(|(_, text)| text).join(",");
+    let schema = Schema::named(Kind::String, "io.debezium.data.Enum").with("allowed", allowed);
+    Schema {
+        default: Some(Value::String("false".to_owned())),
+        ..schema.optional()
+    }
+}
+
+fn transaction_schema() -> Schema {
+    let fields = vec![
+        ("id", Schema::new(Kind::String)),
+        ("total_order", Schema::new(Kind::Int64)),
+        ("data_collection_order", Schema::new(Kind::Int64)),
+    ];
+    Schema::record("event.block", fields).optional()
+}
+
+/// The struct of a change's value. `row` is the table's struct, optional.
+pub(crate) fn envelope_schema(name: &str, row: &Schema) -> Schema {
+    let long = || Schema::new(Kind::Int64).optional();
+    let fields = vec![
+        ("before", row.clone()),
+        ("after", row.clone()),
+        ("source", source_schema()),
+        ("transaction", transaction_schema()),
+        ("op", Schema::new(Kind::String)),
+        ("ts_ms", long()),
+        ("ts_us", long()),
+        ("ts_ns", long()),
+    ];
+    Schema {
+        version: Some(2),
+        ..Schema::record(name, fields)
+    }
+}
+
+/// All of a source block that is the same for every record of a table, between what is not.
+#[derive(Debug)]
+pub(crate) struct SourcePieces {
+    /// Up to `ts_ms`.
+    head: Box<[u8]>,
+    /// `snapshot`, `db`, and up to the text of `sequence`; in the order of [`MARKS`].
+    marks: [Box<[u8]>; 7],
+    ts_us: Box<[u8]>,
+    ts_ns: Box<[u8]>,
+    /// `schema`, `table`, and up to `txId`.
+    names: Box<[u8]>,
+}
+
+/// A piece of bytes that a form's methods write.
+pub(crate) fn piece(put: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
+    let mut out = Vec::new();
+    put(&mut out);
+    out.into_boxed_slice()
+}
+
+impl SourcePieces {
+    pub(crate) fn compile<F: Form>(
+        prefix: &str,
+        database: &str,
+        schema: &str,
+        table: &str,
+    ) -> Self {
+        let named = |out: &mut Vec<u8>, lead: &str, value: &str| {
+            F::field(out, lead);
+            F::string(out, value.as_bytes());
+        };
+        Self {
+            head: piece(|out| {
+                named(out, "{\"version\":", VERSION);
+                named(out, ",\"connector\":", CONNECTOR);
+                named(out, ",\"name\":", prefix);
+                F::field(out, ",\"ts_ms\":");
+            }),
+            marks: MARKS.map(|(_, text)| {
+                piece(|out| {
+                    F::field(out, ",\"snapshot\":");
+                    Value::String(text.to_owned()).put::<F>(&snapshot_schema(), out, false, true);
+                    named(out, ",\"db\":", database);
+                    F::field(out, ",\"sequence\":");
+                    F::some(out);
+                })
+            }),
+            ts_us: piece(|out| {
+                F::field(out, ",\"ts_us\":");
+                F::some(out);
+            }),
+            ts_ns: piece(|out| {
+                F::field(out, ",\"ts_ns\":");
+                F::some(out);
+            }),
+            names: piece(|out| {
+                named(out, ",\"schema\":", schema);
+                named(out, ",\"table\":", table);
+                F::field(out, ",\"txId\":");
+            }),
+        }
+    }
+
+    /// Appends the source block.
+    pub(crate) fn put<F: Form>(&self, source: &SourceBlock<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        F::integer(out, source.ts_us.div_euclid(1000));
+        let mark = MARKS
+            .iter()
+            .position(|(mark, _)| *mark == source.snapshot)
+            .unwrap_or(0);
+        out.extend_from_slice(&self.marks[mark]);
+        put_sequence::<F>(source.last_commit_lsn, source.lsn, out);
+        out.extend_from_slice(&self.ts_us);
+        F::integer(out, source.ts_us);
+        out.extend_from_slice(&self.ts_ns);
+        F::integer(out, source.ts_us.saturating_mul(1000));
+        out.extend_from_slice(&self.names);
+        put_long_or_null::<F>(source.tx_id, out);
+        F::field(out, ",\"lsn\":");
+        put_long_or_null::<F>(source.lsn.map(u64::cast_signed), out);
+        F::field(out, ",\"xmin\":");
+        put_long_or_null::<F>(source.xmin, out);
+        F::field(out, ",\"origin\":");
+        match source.origin {
+            Some(origin) => {
+                F::some(out);
+                F::string(out, origin.as_bytes());
+            }
+            None => F::null(out),
+        }
+        F::field(out, ",\"origin_lsn\":");
+        put_long_or_null::<F>(source.origin_lsn.map(u64::cast_signed), out);
+        F::end_struct(out);
+    }
+}
+
+/// Appends `["<commit>","<lsn>"]` as a string, null where there is none.
+fn put_sequence<F: Form>(commit: Option<u64>, lsn: Option<u64>, out: &mut Vec<u8>) {
+    let quote: &[u8] = if F::WORDLESS { b"\"" } else { b"\\\"" };
+    let put = |out: &mut Vec<u8>, lsn: Option<u64>| match lsn {
+        Some(lsn) => {
+            out.extend_from_slice(quote);
+            put_decimal(out, lsn.cast_signed());
+            out.extend_from_slice(quote);
+        }
+        None => out.extend_from_slice(b"null"),
+    };
+    F::ascii(out, |out| {
+        out.push(b'[');
+        put(out, commit);
+        out.push(b',');
+        put(out, lsn);
+        out.push(b']');
+    });
+}
+
+fn put_long_or_null<F: Form>(value: Option<i64>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => {
+            F::some(out);
+            F::integer(out, value);
+        }
+        None => F::null(out),
+    }
+}
+
+fn put_transaction<F: Form>(transaction: Option<TransactionBlock>, out: &mut Vec<u8>) {
+    let Some(block) = transaction else {
+        return F::null(out);
+    };
+    F::some(out);
+    F::field(out, "{\"id\":");
+    F::ascii(out, |out| put_transaction_id(block.xid, block.lsn, out));
+    F::field(out, ",\"total_order\":");
+    F::integer(out, block.total_order);
+    F::field(out, ",\"data_collection_order\":");
+    F::integer(out, block.collection_order);
+    F::end_struct(out);
+}
+
+fn put_transaction_id(xid: u32, lsn: u64, out: &mut Vec<u8>) {
+    put_decimal(out, xid.into());
+    out.push(b':');
+    put_decimal(out, lsn.cast_signed());
+}
+
+/// What follows the rows in an envelope, in one form.
+#[derive(Debug)]
+pub(crate) struct EnvelopePieces {
+    source: SourcePieces,
+    /// `op`, and up to `ts_ms`; in the order of [`OPERATIONS`].
+    operations: [Box<[u8]>; 6],
+    ts_us: Box<[u8]>,
+    ts_ns: Box<[u8]>,
+}
+
+impl EnvelopePieces {
+    pub(crate) fn compile<F: Form>(source: SourcePieces) -> Self {
+        Self {
+            source,
+            operations: OPERATIONS.map(|operation| {
+                piece(|out| {
+                    F::field(out, ",\"op\":");
+                    F::string(out, operation.letter().to_string().as_bytes());
+                    F::field(out, ",\"ts_ms\":");
+                    F::some(out);
+                })
+            }),
+            ts_us: piece(|out| {
+                F::field(out, ",\"ts_us\":");
+                F::some(out);
+            }),
+            ts_ns: piece(|out| {
+                F::field(out, ",\"ts_ns\":");
+                F::some(out);
+            }),
+        }
+    }
+
+    /// Appends all that follows `before` and `after`.
+    pub(crate) fn put<F: Form>(&self, event: &Event<'_>, out: &mut Vec<u8>) {
+        F::field(out, ",\"source\":");
+        self.source.put::<F>(&event.source, out);
+        F::field(out, ",\"transaction\":");
+        put_transaction::<F>(event.source.transaction, out);
+        let operation = OPERATIONS
+            .iter()
+            .position(|op| *op == event.op)
+            .unwrap_or(0);
+        out.extend_from_slice(&self.operations[operation]);
+        F::integer(out, event.now_ns.div_euclid(1_000_000));
+        out.extend_from_slice(&self.ts_us);
+        F::integer(out, event.now_ns.div_euclid(1000));
+        out.extend_from_slice(&self.ts_ns);
+        F::integer(out, event.now_ns);
+        F::end_struct(out);
+    }
+}
+
+/// Topic names as Kafka takes them: other characters than `[A-Za-z0-9._-]` become `_`, one for
+/// each UTF-16 unit; at most 249; never `.` or `..`.
+#[must_use]
+pub fn sanitize_topic(name: &str) -> String {
+    let allowed = |unit: char| unit.is_ascii_alphanumeric() || "._-".contains(unit);
+    let mut topic: String = name
+        .chars()
+        .flat_map(|unit| std::iter::repeat_n(unit, unit.len_utf16()))
+        .map(|unit| if allowed(unit) { unit } else { '_' })
+        .take(TOPIC_LENGTH_MAX)
+        .collect();
+    if topic == "." || topic == ".." {
+        topic = "_".repeat(topic.len());
+    }
+    topic
+}
+
+/// The topic of a table's changes.
+#[must_use]
+pub fn table_topic(config: &config::Encode, schema: &str, table: &str) -> String {
+    let delimiter = &config.topic_delimiter;
+    sanitize_topic(&format!(
+        "{}{delimiter}{schema}{delimiter}{table}",
+        config.topic_prefix
+    ))
+}
+
+/// A name with only such characters as the mode allows; `dots`: also dots, as in a record's name.
+pub(crate) fn adjust(name: &str, mode: NameAdjustment, dots: bool) -> String {
+    if mode == NameAdjustment::None {
+        return name.to_owned();
+    }
+    let unicode = mode == NameAdjustment::AvroUnicode;
+    let mut adjusted = String::new();
+    for (at, letter) in name.chars().enumerate() {
+        let start = letter.is_ascii_alphabetic() || letter == '_' && !unicode;
+        let later = letter.is_ascii_digit() || dots && letter == '.';
+        if start || later && at > 0 {
+            adjusted.push(letter);
+        } else if unicode {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                let hex = format!("{unit:x}");
+                // Three digits are not padded: so Debezium.
+                let pad = if hex.len() < 3 { 4 - hex.len() } else { 0 };
+                adjusted = adjusted + "_u" + &"0".repeat(pad) + &hex;
+            }
+        } else {
+            for _ in 0..letter.len_utf16() {
+                adjusted.push('_');
+            }
+            // A leading digit stays, behind the underscore.
+            if letter.is_ascii_digit() {
+                adjusted.push(letter);
+            }
+        }
+    }
+    adjusted
+}
+
+/// The `__debezium.context.*` headers of every data record, in order: name and serialised value.
+///
+/// `run_id` is a UUID that a task takes at its start. None with `extended.headers.enabled=false`.
+#[must_use]
+pub fn context_headers(config: &config::Encode, run_id: &str) -> Vec<(String, Vec<u8>)> {
+    if !config.extended_headers {
+        return Vec::new();
+    }
+    [
+        ("connectorLogicalName", config.topic_prefix.as_str()),
+        ("taskId", "0"),
+        ("connectorName", CONNECTOR),
+        ("runId", run_id),
+    ]
+    .into_iter()
+    .map(|(name, value)| {
+        let serialised = match &config.header_converter {
+            Converter::Json(_) => {
+                let writer =
+                    Writer::compile(&Schema::new(Kind::String), &config.header_converter, 0);
+                let mut out = Vec::new();
+                if let Ok(writer) = writer {
+                    writer.put(&Value::String(value.to_owned()), &mut out);
+                }
+                out
+            }
+            _ => value.as_bytes().to_vec(),
+        };
+        (format!("__debezium.context.{name}"), serialised)
+    })
+    .collect()
+}
+
+/// Writes Connect values of one schema as one converter does: the way of records that are not rows.
+#[derive(Debug)]
+pub struct Writer {
+    schema: Schema,
+    format: Format,
+}
+
+#[derive(Debug)]
+enum Format {
+    /// The five bytes before the datum.
+    Avro([u8; 5]),
+    Json {
+        /// All that precedes the payload.
+        head: Vec<u8>,
+        tail: &'static [u8],
+        numeric: bool,
+        defaults: bool,
+    },
+}
+
+/// What precedes an Avro datum: a zero byte, and the schema's id.
+pub(crate) fn avro_prefix(id: u32) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [0, a, b, c, d]
+}
+
+/// What precedes and what follows a payload in JsonConverter's text.
+pub(crate) fn json_frame(
+    schema: &Schema,
+    converter: config::JsonConverter,
+) -> (Vec<u8>, &'static [u8]) {
+    if !converter.schemas_enable {
+        return (Vec::new(), b"");
+    }
+    let mut head = b"{\"schema\":".to_vec();
+    schema.put_json(&mut head, converter.decimal_numeric);
+    head.extend_from_slice(b",\"payload\":");
+    (head, b"}")
+}
+
+impl Writer {
+    /// A writer of values of `schema`, which the registry knows by `id` where that matters.
+    ///
+    /// Errors: a converter that cannot write such values.
+    pub fn compile(schema: &Schema, converter: &Converter, id: u32) -> Result<Self, PlanError> {
+        let format = match converter {
+            Converter::Avro(_) => Format::Avro(avro_prefix(id)),
+            Converter::Json(json) => {
+                let (head, tail) = json_frame(schema, *json);
+                Format::Json {
+                    head,
+                    tail,
+                    numeric: json.decimal_numeric,
+                    defaults: json.replace_null_with_default,
+                }
+            }
+            other => return Err(unsupported_converter(other)),
+        };
+        Ok(Self {
+            schema: schema.clone(),
+            format,
+        })
+    }
+
+    /// Appends the value.
+    pub fn put(&self, value: &Value, out: &mut Vec<u8>) {
+        match &self.format {
+            Format::Avro(prefix) => {
+                out.extend_from_slice(prefix);
+                value.put::<Avro>(&self.schema, out, false, true);
+            }
+            Format::Json {
+                head,
+                tail,
+                numeric,
+                defaults,
+            } => {
+                out.extend_from_slice(head);
+                value.put::<Json>(&self.schema, out, *numeric, *defaults);
+                out.extend_from_slice(tail);
+            }
+        }
+    }
+}
+
+pub(crate) fn unsupported_converter(converter: &Converter) -> PlanError {
+    let what = match converter {
+        Converter::String => "StringConverter for structs",
+        Converter::ByteArray => "ByteArrayConverter for structs (it takes bytes only)",
+        Converter::SimpleHeader => "SimpleHeaderConverter for keys and values",
+        Converter::Avro(_) | Converter::Json(_) => "this converter",
+    };
+    PlanError::Unsupported {
+        what: what.to_owned(),
+    }
+}
+
+/// Key and value of a kind of record that is not a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// Where such records go.
+    pub topic: String,
+    /// The key's schema.
+    pub key: Schema,
+    /// The value's schema.
+    pub value: Schema,
+}
+
+impl Notice {
+    /// Heartbeats: always to partition 0.
+    #[must_use]
+    pub fn heartbeat(config: &config::Encode) -> Self {
+        Self {
+            topic: config.heartbeat_topic.clone(),
+            key: Schema::record(
+                "io.debezium.connector.common.ServerNameKey",
+                vec![("serverName", Schema::new(Kind::String))],
+            ),
+            value: Schema::record(
+                "io.debezium.connector.common.Heartbeat",
+                vec![("ts_ms", Schema::new(Kind::Int64))],
+            ),
+        }
+    }
+
+    /// The transaction topic's BEGIN and END.
+    #[must_use]
+    pub fn transaction(config: &config::Encode) -> Self {
+        let collection = Schema::record(
+            "event.collection",
+            vec![
+                ("data_collection", Schema::new(Kind::String)),
+                ("event_count", Schema::new(Kind::Int64)),
+            ],
+        );
+        let collections = Schema::new(Kind::Array(Box::new(collection.optional())));
+        Self {
+            topic: config.transaction_topic.clone(),
+            key: Schema::record(
+                "io.debezium.connector.common.TransactionMetadataKey",
+                vec![("id", Schema::new(Kind::String))],
+            ),
+            value: Schema::record(
+                "io.debezium.connector.common.TransactionMetadataValue",
+                vec![
+                    ("status", Schema::new(Kind::String)),
+                    ("id", Schema::new(Kind::String)),
+                    ("event_count", Schema::new(Kind::Int64).optional()),
+                    ("data_collections", collections.optional()),
+                    ("ts_ms", Schema::new(Kind::Int64)),
+                ],
+            ),
+        }
+    }
+
+    /// Logical decoding messages.
+    #[must_use]
+    pub fn message(config: &config::Encode) -> Self {
+        let prefix = || Schema::new(Kind::String).optional();
+        let content = match config.binary {
+            BinaryMode::Bytes => Schema::new(Kind::Bytes),
+            _ => Schema::new(Kind::String),
+        };
+        let message = Schema::record(
+            "io.debezium.connector.postgresql.Message",
+            vec![("prefix", prefix()), ("content", content.optional())],
+        );
+        Self {
+            topic: sanitize_topic(&format!("{}.message", config.topic_prefix)),
+            key: Schema::record(
+                "io.debezium.connector.postgresql.MessageKey",
+                vec![("prefix", prefix())],
+            ),
+            value: Schema::record(
+                "io.debezium.connector.postgresql.MessageValue",
+                vec![
+                    ("op", Schema::new(Kind::String)),
+                    ("ts_ms", Schema::new(Kind::Int64).optional()),
+                    ("source", source_schema()),
+                    ("transaction", transaction_schema()),
+                    ("message", message),
+                ],
+            ),
+        }
+    }
+}
+
+/// Key and value of a heartbeat; `ts_ms` is the clock, in milliseconds since 1970.
+#[must_use]
+pub fn heartbeat(config: &config::Encode, ts_ms: i64) -> (Value, Value) {
+    let server = Value::String(config.topic_prefix.clone());
+    (
+        Value::Struct(vec![server]),
+        Value::Struct(vec![Value::Integer(ts_ms)]),
+    )
+}
+
+/// Key and value of a transaction's BEGIN; `lsn` is the Begin message's, `ts_ms` commit time.
+#[must_use]
+pub fn transaction_begin(xid: u32, lsn: u64, ts_ms: i64) -> (Value, Value) {
+    let id = transaction_id(xid, lsn);
+    let value = vec![
+        Value::String("BEGIN".to_owned()),
+        id.clone(),
+        Value::Null,
+        Value::Null,
+        Value::Integer(ts_ms),
+    ];
+    (Value::Struct(vec![id]), Value::Struct(value))
+}
+
+/// Key and value of a transaction's END; `lsn` is the Commit message's. `collections` are the
+/// `schema.table` names with their counts; they are written in the order of Java's HashMap.
+#[must_use]
+pub fn transaction_end(
+    xid: u32,
+    lsn: u64,
+    ts_ms: i64,
+    collections: &[(String, i64)],
+) -> (Value, Value) {
+    let id = transaction_id(xid, lsn);
+    let total = collections.iter().map(|(_, count)| count).sum();
+    let listed = super::step::java_order(collections.to_vec(), |(name, _)| name.as_bytes())
+        .into_iter()
+        .map(|(name, count)| Value::Struct(vec![Value::String(name), Value::Integer(count)]))
+        .collect();
+    let value = vec![
+        Value::String("END".to_owned()),
+        id.clone(),
+        Value::Integer(total),
+        Value::Array(listed),
+        Value::Integer(ts_ms),
+    ];
+    (Value::Struct(vec![id]), Value::Struct(value))
+}
+
+fn transaction_id(xid: u32, lsn: u64) -> Value {
+    Value::String(format!("{xid}:{lsn}"))
+}
+
+/// Key and value of a logical decoding message; `now_ms` is the clock.
+#[must_use]
+pub fn message(
+    config: &config::Encode,
+    database: &str,
+    source: &SourceBlock<'_>,
+    now_ms: i64,
+    prefix: &str,
+    content: &[u8],
+) -> (Value, Value) {
+    let string = |text: &str| Value::String(text.to_owned());
+    let content = match super::mapping::binary_mode(config) {
+        super::step::Binary::Bytes => Value::Bytes(content.to_vec()),
+        binary => {
+            let mut text = Vec::new();
+            super::step::put_binary_text(content, binary, &mut text);
+            Value::String(String::from_utf8_lossy(&text).into_owned())
+        }
+    };
+    let transaction = source.transaction.map_or(Value::Null, |block| {
+        Value::Struct(vec![
+            transaction_id(block.xid, block.lsn),
+            Value::Integer(block.total_order),
+            Value::Integer(block.collection_order),
+        ])
+    });
+    let value = vec![
+        string("m"),
+        Value::Integer(now_ms),
+        source_value(config, database, source),
+        transaction,
+        Value::Struct(vec![string(prefix), content]),
+    ];
+    (Value::Struct(vec![string(prefix)]), Value::Struct(value))
+}
+
+/// A source block of no table.
+fn source_value(config: &config::Encode, database: &str, source: &SourceBlock<'_>) -> Value {
+    let string = |text: &str| Value::String(text.to_owned());
+    let long = |value: Option<i64>| value.map_or(Value::Null, Value::Integer);
+    let mark = MARKS
+        .iter()
+        .find(|(mark, _)| *mark == source.snapshot)
+        .map_or("", |(_, text)| text);
+    let quoted =
+        |lsn: Option<u64>| lsn.map_or_else(|| "null".to_owned(), |lsn| format!("\"{lsn}\""));
+    let sequence = format!(
+        "[{},{}]",
+        quoted(source.last_commit_lsn),
+        quoted(source.lsn)
+    );
+    Value::Struct(vec![
+        string(VERSION),
+        string(CONNECTOR),
+        string(&config.topic_prefix),
+        Value::Integer(source.ts_us.div_euclid(1000)),
+        string(mark),
+        string(database),
+        Value::String(sequence),
+        Value::Integer(source.ts_us),
+        Value::Integer(source.ts_us.saturating_mul(1000)),
+        string(""),
+        string(""),
+        long(source.tx_id),
+        long(source.lsn.map(u64::cast_signed)),
+        long(source.xmin),
+        source.origin.map_or(Value::Null, string),
+        long(source.origin_lsn.map(u64::cast_signed)),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_what_kafka_takes() {
+        assert_eq!(sanitize_topic("srv.My-Schema.T 1é"), "srv.My-Schema.T_1_");
+        assert_eq!(sanitize_topic("a😀b"), "a__b");
+        assert_eq!(sanitize_topic(".."), "__");
+        assert_eq!(sanitize_topic(&"x".repeat(300)).len(), 249);
+    }
+
+    #[test]
+    fn names_are_adjusted_as_asked() {
+        use NameAdjustment::{Avro, AvroUnicode, None};
+        for (name, dots, none, avro, unicode) in [
+            (
+                "srv.My-Schema.T_1_",
+                true,
+                "srv.My-Schema.T_1_",
+                "srv.My_Schema.T_1_",
+                "srv.My_u002dSchema.T_u005f1_u005f",
+            ),
+            ("Id-1", false, "Id-1", "Id_1", "Id_u002d1"),
+            ("1col", false, "1col", "_1col", "_u0031col"),
+            ("a.b", false, "a.b", "a_b", "a_u002eb"),
+            ("ünï", false, "ünï", "_n_", "_u00fcn_u00ef"),
+        ] {
+            assert_eq!(adjust(name, None, dots), none);
+            assert_eq!(adjust(name, Avro, dots), avro);
+            assert_eq!(adjust(name, AvroUnicode, dots), unicode);
         }
     }
 }

@@ -12,5 +12,10 @@
 
 pub mod envelope;
 mod form;
+mod mapping;
+mod number;
+mod plain;
 pub mod plan;
 pub mod schema;
+mod step;
+mod time;

@@ -2,11 +2,20 @@
 
 use std::fmt;
 
-use super::envelope::SourceBlock;
-use super::schema::Schema;
-use crate::capture::relations::Table;
-use crate::capture::row::Row;
-use crate::config::{self, Filter, Operation};
+use super::envelope::{
+    EnvelopePieces, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema, json_frame,
+    piece, table_topic, unsupported_converter,
+};
+use super::form::{Avro, Form, Header, Json};
+use super::mapping::{self, Mapped, Settings};
+use super::schema::{Field, Kind, Schema, Value, field_lead, put_branch};
+use super::step::{Fault, Step};
+use crate::capture::relations::{ReplicaIdentity, Table};
+use crate::capture::row::{Cell, Row};
+use crate::config::{self, Converter, Filter, Operation};
+
+/// Of a value, how many characters an error shows.
+const BEGINS_MAX: usize = 40;
 
 /// What a table's records look like: topic, key and value.
 #[derive(Debug, Clone)]
@@ -17,6 +26,10 @@ pub struct Schemas {
     pub value: Schema,
     /// Where records go.
     pub topic: String,
+    /// The key's columns, in its order.
+    key_columns: Vec<usize>,
+    /// The columns of a row in the value.
+    value_columns: Vec<usize>,
 }
 
 /// The ids that a registry gave to a table's schemas; 0 where the converter is not Avro.
@@ -43,17 +56,10 @@ pub struct Event<'b> {
     pub now_ns: i64,
 }
 
-/// A table that cannot be encoded as configured.
+/// Something configured that cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanError {
-    /// `message.key.columns` names a column that the table has not.
-    NoKeyColumn {
-        /// `schema.table`
-        table: String,
-        /// The column.
-        column: String,
-    },
-    /// Something configured that is not supported.
+    /// Not supported.
     Unsupported {
         /// What.
         what: String,
@@ -82,42 +88,172 @@ pub struct ColumnError {
 #[derive(Debug)]
 pub struct RowEncoder {
     topic: String,
+    key: Option<Part>,
+    key_header: Option<Part>,
+    value: Part,
+    envelope: EnvelopePieces,
+    put_key: PutRow,
+    put_key_header: PutRow,
+    put_value: PutValue,
+    /// `schema.table`
+    table: String,
+}
+
+type PutRow = fn(&Part, Row<'_>, &mut Vec<u8>) -> Result<(), Misfit>;
+type PutValue = fn(&RowEncoder, &Event<'_>, &mut Vec<u8>) -> Result<(), Misfit>;
+
+/// A struct of columns, with what surrounds it.
+#[derive(Debug)]
+struct Part {
+    /// Before the struct's first field, or what leads to it.
+    head: Box<[u8]>,
+    /// The struct's fields, in its order.
+    columns: Box<[ColumnPlan]>,
+    /// The struct's end.
+    close: &'static [u8],
+    /// After all.
+    tail: &'static [u8],
+    /// A TOAST value that was not sent is in the old row: REPLICA IDENTITY FULL.
+    old_is_whole: bool,
+}
+
+/// One column: the bytes that are always the same, and the step between them.
+#[derive(Debug)]
+struct ColumnPlan {
+    /// Where in the row.
+    cell: usize,
+    step: Step,
+    /// Before a value.
+    lead: Box<[u8]>,
+    /// All of a NULL: lead, and null, the default or the fallback.
+    null: Box<[u8]>,
+    /// All of a TOAST value that was not sent.
+    unavailable: Box<[u8]>,
+    /// A value without a form may be written as null.
+    optional: bool,
+    name: String,
+    pg_type: String,
+}
+
+/// Where and why a value was not written.
+struct Misfit {
+    column: String,
+    pg_type: String,
+    begins: String,
+    expected: &'static str,
 }
 
 impl Schemas {
-    /// What the records of `table` look like. `columns` is the filter of captured columns,
-    /// `database` the name in `source.db`.
+    /// What the records of `table` look like; `columns` is the filter of captured columns.
     ///
-    /// Errors: a configuration that does not fit the table.
+    /// Errors: something configured that is not supported.
     pub fn derive(
         table: &Table,
         columns: &Filter,
         config: &config::Encode,
-        database: &str,
     ) -> Result<Self, PlanError> {
-        let _ = (table, columns, config, database);
-        Err(PlanError::Unsupported {
-            what: "not yet".to_owned(),
+        let topic = table_topic(config, &table.schema, &table.name);
+        let name = |part: &str| adjust(&format!("{topic}.{part}"), config.schema_names, true);
+        let mut key_columns = key_columns(table, config);
+        let mut value_columns: Vec<usize> = (0..table.columns.len())
+            .filter(|&at| {
+                let column = &table.columns[at].name;
+                columns.accepts(&format!("{}.{}.{column}", table.schema, table.name))
+            })
+            .collect();
+        let settings = Settings {
+            config,
+            numeric: false,
+        };
+        let fields = |columns: &mut Vec<usize>| {
+            let mut fields = Vec::new();
+            columns.retain(|&at| {
+                let column = &table.columns[at];
+                let Some(Mapped { schema, .. }) = mapping::map(column, settings) else {
+                    return false;
+                };
+                fields.push(Field {
+                    name: adjust(&column.name, config.field_names, false),
+                    schema,
+                });
+                true
+            });
+            Kind::Struct(fields)
+        };
+        let row = Schema {
+            name: Some(name("Value")),
+            ..Schema::new(fields(&mut value_columns)).optional()
+        };
+        let key = (!key_columns.is_empty()).then(|| Schema {
+            name: Some(name("Key")),
+            ..Schema::new(fields(&mut key_columns))
+        });
+        let value = envelope_schema(&name("Envelope"), &row);
+        Ok(Self {
+            key,
+            value,
+            topic,
+            key_columns,
+            value_columns,
         })
     }
 
-    /// The Avro schema of the key, as text, and the record's full name.
+    /// The text of the Avro schema that is registered for the key; none when there is no key or
+    /// its converter is not Avro.
     #[must_use]
-    pub fn key_avro(&self) -> Option<String> {
-        self.key.as_ref().map(|key| key.avro(true))
+    pub fn key_avro(&self, config: &config::Encode) -> Option<String> {
+        match &config.key_converter {
+            Converter::Avro(avro) => Some(self.key.as_ref()?.avro(avro.connect_meta_data)),
+            _ => None,
+        }
     }
 
-    /// The Avro schema of the value, as text.
+    /// The text of the Avro schema that is registered for the value; none when its converter is
+    /// not Avro.
     #[must_use]
-    pub fn value_avro(&self) -> String {
-        self.value.avro(true)
+    pub fn value_avro(&self, config: &config::Encode) -> Option<String> {
+        match &config.value_converter {
+            Converter::Avro(avro) => Some(self.value.avro(avro.connect_meta_data)),
+            _ => None,
+        }
     }
 }
 
+/// `message.key.columns` where it names the table, else the table's own key.
+fn key_columns(table: &Table, config: &config::Encode) -> Vec<usize> {
+    let full = format!("{}.{}", table.schema, table.name);
+    let named: Vec<usize> = config
+        .message_keys
+        .iter()
+        .filter(|(pattern, _)| pattern.is_match(&full))
+        .flat_map(|(_, columns)| columns)
+        .filter_map(|name| {
+            table
+                .columns
+                .iter()
+                .position(|column| column.name.eq_ignore_ascii_case(name))
+        })
+        .collect();
+    if named.is_empty() {
+        table.key.clone()
+    } else {
+        named
+    }
+}
+
+/// What a converter needs of a part's compilation.
+struct Frame {
+    head: Vec<u8>,
+    tail: &'static [u8],
+    numeric: bool,
+    defaults: bool,
+}
+
 impl RowEncoder {
-    /// Compiles the encoder of `table`, whose `schemas` the registry knows by `ids`.
+    /// Compiles the encoder of `table`, whose `schemas` the registry knows by `ids`. `database` is
+    /// the name in `source.db`.
     ///
-    /// Errors: a configuration that does not fit the table.
+    /// Errors: something configured that is not supported.
     pub fn compile(
         table: &Table,
         schemas: &Schemas,
@@ -125,9 +261,74 @@ impl RowEncoder {
         database: &str,
         ids: SchemaIds,
     ) -> Result<Self, PlanError> {
-        let _ = (table, config, database, ids);
+        let plan = Plan {
+            table,
+            schemas,
+            config,
+        };
+        let key_id = ids.key.unwrap_or(0);
+        let key = schemas.key.as_ref();
+        let (key_part, put_key): (_, PutRow) = match &config.key_converter {
+            Converter::Avro(_) => {
+                let frame = Frame::avro(key_id);
+                (
+                    key.map(|key| plan.key::<Avro>(key, frame)),
+                    Part::put_alone::<Avro>,
+                )
+            }
+            Converter::Json(json) => {
+                let frame = |key| Frame::json(key, *json);
+                (
+                    key.map(|key| plan.key::<Json>(key, frame(key))),
+                    Part::put_alone::<Json>,
+                )
+            }
+            other => return Err(unsupported_converter(other)),
+        };
+        let (key_header, put_key_header): (_, PutRow) = match &config.header_converter {
+            Converter::Json(json) => {
+                let frame = |key| Frame::json(key, *json);
+                (
+                    key.map(|key| plan.key::<Json>(key, frame(key))),
+                    Part::put_alone::<Json>,
+                )
+            }
+            _ => {
+                let frame = || Frame {
+                    head: Vec::new(),
+                    tail: b"",
+                    numeric: true,
+                    defaults: true,
+                };
+                (
+                    key.map(|key| plan.key::<Header>(key, frame())),
+                    Part::put_alone::<Header>,
+                )
+            }
+        };
+        let names = (config.topic_prefix.as_str(), database);
+        let (value, envelope, put_value): (_, _, PutValue) = match &config.value_converter {
+            Converter::Avro(_) => {
+                let (value, envelope) = plan.value::<Avro>(Frame::avro(ids.value), names);
+                (value, envelope, Self::put_envelope::<Avro>)
+            }
+            Converter::Json(json) => {
+                let frame = Frame::json(&schemas.value, *json);
+                let (value, envelope) = plan.value::<Json>(frame, names);
+                (value, envelope, Self::put_envelope::<Json>)
+            }
+            other => return Err(unsupported_converter(other)),
+        };
         Ok(Self {
             topic: schemas.topic.clone(),
+            key: key_part,
+            key_header,
+            value,
+            envelope,
+            put_key,
+            put_key_header,
+            put_value,
+            table: format!("{}.{}", table.schema, table.name),
         })
     }
 
@@ -142,33 +343,269 @@ impl RowEncoder {
     ///
     /// Errors: a value that is not what its column's type says; `out` is as it was.
     pub fn key(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
-        let _ = (row, out);
-        Ok(false)
+        let Some(key) = &self.key else {
+            return Ok(false);
+        };
+        self.whole(out, |out| (self.put_key)(key, row, out))
     }
 
-    /// Appends the text of the key as `__debezium.newkey` and `__debezium.oldkey` carry it.
+    /// Appends the text of the key as `__debezium.newkey` and `__debezium.oldkey` carry it. False
+    /// as with [`Self::key`].
     ///
     /// Errors: as [`Self::key`].
-    pub fn key_header(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), ColumnError> {
-        let _ = (row, out);
-        Ok(())
+    pub fn key_header(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
+        let Some(key) = &self.key_header else {
+            return Ok(false);
+        };
+        self.whole(out, |out| (self.put_key_header)(key, row, out))
     }
 
     /// Appends the record's value. False, and nothing appended, when the value is null.
     ///
     /// Errors: a value that is not what its column's type says; `out` is as it was.
     pub fn value(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
-        let _ = (event, out);
-        Ok(false)
+        self.whole(out, |out| (self.put_value)(self, event, out))
+    }
+
+    fn whole(
+        &self,
+        out: &mut Vec<u8>,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), Misfit>,
+    ) -> Result<bool, ColumnError> {
+        let start = out.len();
+        put(out).map(|()| true).map_err(|misfit| {
+            out.truncate(start);
+            let Misfit {
+                column,
+                pg_type,
+                begins,
+                expected,
+            } = misfit;
+            ColumnError {
+                table: self.table.clone(),
+                column,
+                pg_type,
+                begins,
+                expected,
+            }
+        })
+    }
+
+    fn put_envelope<F: Form>(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        let part = &self.value;
+        out.extend_from_slice(&part.head);
+        match event.before {
+            Some(row) => {
+                F::some(out);
+                part.put_columns::<F>(row, None, out)?;
+            }
+            None => F::null(out),
+        }
+        F::field(out, ",\"after\":");
+        match event.after {
+            Some(row) => {
+                F::some(out);
+                part.put_columns::<F>(row, event.before, out)?;
+            }
+            None => F::null(out),
+        }
+        self.envelope.put::<F>(event, out);
+        out.extend_from_slice(part.tail);
+        Ok(())
+    }
+}
+
+impl Frame {
+    fn avro(id: u32) -> Self {
+        Self {
+            head: avro_prefix(id).to_vec(),
+            tail: b"",
+            numeric: false,
+            defaults: true,
+        }
+    }
+
+    fn json(schema: &Schema, converter: config::JsonConverter) -> Self {
+        let (head, tail) = json_frame(schema, converter);
+        Self {
+            head,
+            tail,
+            numeric: converter.decimal_numeric,
+            defaults: converter.replace_null_with_default,
+        }
+    }
+}
+
+/// What all parts of one table are compiled of.
+struct Plan<'t> {
+    table: &'t Table,
+    schemas: &'t Schemas,
+    config: &'t config::Encode,
+}
+
+impl Plan<'_> {
+    fn key<F: Form>(&self, schema: &Schema, frame: Frame) -> Part {
+        self.part::<F>(schema.fields(), &self.schemas.key_columns, frame)
+    }
+
+    fn value<F: Form>(
+        &self,
+        mut frame: Frame,
+        (prefix, database): (&str, &str),
+    ) -> (Part, EnvelopePieces) {
+        F::field(&mut frame.head, "{\"before\":");
+        let source =
+            SourcePieces::compile::<F>(prefix, database, &self.table.schema, &self.table.name);
+        let fields = self
+            .schemas
+            .value
+            .fields()
+            .first()
+            .map_or(&[][..], |row| row.schema.fields());
+        let part = self.part::<F>(fields, &self.schemas.value_columns, frame);
+        (part, EnvelopePieces::compile::<F>(source))
+    }
+
+    fn part<F: Form>(&self, fields: &[Field], columns: &[usize], frame: Frame) -> Part {
+        let Frame {
+            head,
+            tail,
+            numeric,
+            defaults,
+        } = frame;
+        let settings = Settings {
+            config: self.config,
+            numeric,
+        };
+        let columns: Box<[ColumnPlan]> = columns
+            .iter()
+            .zip(fields)
+            .enumerate()
+            .filter_map(|(index, (&cell, field))| {
+                let column = &self.table.columns[cell];
+                let mapped = mapping::map(column, settings)?;
+                let lead = field_lead(&field.name, index);
+                let constant = |value: &Value| {
+                    piece(|out| {
+                        F::field(out, &lead);
+                        value.put::<F>(&field.schema, out, numeric, defaults);
+                    })
+                };
+                let null = match &field.schema.default {
+                    _ if field.schema.optional => &Value::Null,
+                    Some(default) => default,
+                    None => &mapped.fallback,
+                };
+                let unavailable = mapped.unavailable.as_ref().unwrap_or(null);
+                Some(ColumnPlan {
+                    cell,
+                    lead: piece(|out| {
+                        F::field(out, &lead);
+                        put_branch::<F>(&field.schema, false, out);
+                    }),
+                    null: constant(null),
+                    unavailable: constant(unavailable),
+                    optional: field.schema.optional,
+                    step: mapped.step,
+                    name: column.name.clone(),
+                    pg_type: column.pg_type.name.clone(),
+                })
+            })
+            .collect();
+        let close: &[u8] = match (F::WORDLESS, columns.is_empty()) {
+            (true, _) => b"",
+            (false, false) => b"}",
+            (false, true) => b"{}",
+        };
+        Part {
+            head: head.into_boxed_slice(),
+            columns,
+            close,
+            tail,
+            old_is_whole: self.table.replica_identity == ReplicaIdentity::Full,
+        }
+    }
+}
+
+impl Part {
+    /// Appends head, columns and tail.
+    fn put_alone<F: Form>(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        out.extend_from_slice(&self.head);
+        self.put_columns::<F>(row, None, out)?;
+        out.extend_from_slice(self.tail);
+        Ok(())
+    }
+
+    /// Appends the struct of a row's columns; `old` may have what `row` has not.
+    fn put_columns<F: Form>(
+        &self,
+        row: Row<'_>,
+        old: Option<Row<'_>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Misfit> {
+        for column in &self.columns {
+            let mut cell = row.cell(column.cell);
+            if self.old_is_whole && matches!(cell, Cell::Unchanged) {
+                cell = old.map_or(cell, |old| old.cell(column.cell));
+            }
+            let start = out.len();
+            let (done, value) = match cell {
+                Cell::Text(text) => {
+                    out.extend_from_slice(&column.lead);
+                    (column.step.text::<F>(text, out), text)
+                }
+                Cell::Null => {
+                    out.extend_from_slice(&column.null);
+                    continue;
+                }
+                Cell::Unchanged => {
+                    out.extend_from_slice(&column.unavailable);
+                    continue;
+                }
+                Cell::Binary(bytes) => {
+                    out.extend_from_slice(&column.lead);
+                    (column.step.binary::<F>(bytes, out), bytes)
+                }
+            };
+            if let Err(fault) = done {
+                column.misfit(fault, value, start, out)?;
+            }
+        }
+        out.extend_from_slice(self.close);
+        Ok(())
+    }
+}
+
+impl ColumnPlan {
+    /// A value without a form becomes null where it may; all else is an error.
+    #[cold]
+    fn misfit(
+        &self,
+        fault: Fault,
+        value: &[u8],
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Misfit> {
+        if matches!(fault, Fault::Unrepresentable(_)) && self.optional {
+            out.truncate(start);
+            out.extend_from_slice(&self.null);
+            return Ok(());
+        }
+        Err(Misfit {
+            column: self.name.clone(),
+            pg_type: self.pg_type.clone(),
+            begins: String::from_utf8_lossy(value)
+                .chars()
+                .take(BEGINS_MAX)
+                .collect(),
+            expected: fault.expected(),
+        })
     }
 }
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoKeyColumn { table, column } => {
-                write!(f, "message.key.columns: {table} has no column {column}")
-            }
             Self::Unsupported { what } => write!(f, "{what} is not supported"),
         }
     }

@@ -6,6 +6,7 @@
 //! fallbacks, heartbeats. Rows take the compiled way in `plan`.
 
 use super::form::{Form, Json, put_decimal, put_json_string};
+use super::number::Decimal;
 
 /// `connect.decimal.precision` where a Decimal does not say it.
 const DECIMAL_PRECISION: &str = "64";
@@ -242,7 +243,7 @@ impl Schema {
 
     /// The Decimal's scale, where this is one.
     #[must_use]
-    pub fn decimal_scale(&self) -> Option<i64> {
+    pub fn decimal_scale(&self) -> Option<u32> {
         (self.name.as_deref() == Some(DECIMAL))
             .then(|| self.parameter("scale").and_then(|scale| scale.parse().ok()))
             .flatten()
@@ -329,7 +330,7 @@ impl Value {
             (Self::Double(value), _) => F::double(out, *value),
             (Self::String(value), _) => F::string(out, value.as_bytes()),
             (Self::Bytes(value), _) => match schema.decimal_scale() {
-                Some(scale) if numeric => put_big_decimal(out, value, scale),
+                Some(scale) if numeric => Decimal::from_bytes(value, scale).put_java(out),
                 _ => F::bytes(out, value),
             },
             (Self::Array(values), Kind::Array(items)) => {
@@ -591,72 +592,6 @@ fn logical_type(schema: &Schema) -> Option<&'static str> {
         TIMESTAMP => Some("timestamp-millis"),
         _ => None,
     }
-}
-
-/// Appends a Decimal as Java's `BigDecimal.toString` prints it.
-pub(crate) fn put_big_decimal(out: &mut Vec<u8>, unscaled: &[u8], scale: i64) {
-    let (negative, digits) = decimal_digits(unscaled);
-    if negative {
-        out.push(b'-');
-    }
-    let count = i64::try_from(digits.len()).unwrap_or(i64::MAX);
-    let adjusted = count - 1 - scale;
-    if scale == 0 {
-        out.extend_from_slice(&digits);
-    } else if scale > 0 && adjusted >= -6 {
-        let point = usize::try_from(count - scale).unwrap_or(0);
-        if point == 0 {
-            out.extend_from_slice(b"0.");
-            for _ in count..scale {
-                out.push(b'0');
-            }
-            out.extend_from_slice(&digits);
-        } else {
-            out.extend_from_slice(&digits[..point]);
-            out.push(b'.');
-            out.extend_from_slice(&digits[point..]);
-        }
-    } else {
-        out.push(digits[0]);
-        if digits.len() > 1 {
-            out.push(b'.');
-            out.extend_from_slice(&digits[1..]);
-        }
-        out.push(b'E');
-        if adjusted > 0 {
-            out.push(b'+');
-        }
-        put_decimal(out, adjusted);
-    }
-}
-
-/// Sign and decimal digits of a big-endian two's complement integer.
-fn decimal_digits(bytes: &[u8]) -> (bool, Vec<u8>) {
-    let negative = bytes.first().is_some_and(|&byte| byte >= 0x80);
-    let mut magnitude = bytes.to_vec();
-    if negative {
-        let mut carry = true;
-        for byte in magnitude.iter_mut().rev() {
-            let (value, more) = (!*byte).overflowing_add(u8::from(carry));
-            *byte = value;
-            carry = more;
-        }
-    }
-    let mut digits = Vec::new();
-    while magnitude.iter().any(|&byte| byte != 0) {
-        let mut rest = 0u32;
-        for byte in &mut magnitude {
-            let value = rest << 8 | u32::from(*byte);
-            *byte = (value / 10).to_le_bytes()[0];
-            rest = value % 10;
-        }
-        digits.push(b'0' + rest.to_le_bytes()[0]);
-    }
-    if digits.is_empty() {
-        digits.push(b'0');
-    }
-    digits.reverse();
-    (negative, digits)
 }
 
 fn put_parameters(out: &mut Vec<u8>, parameters: &[(String, String)], surrogates: bool) {

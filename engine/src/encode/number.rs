@@ -1,0 +1,534 @@
+//! PostgreSQL's numeric: from its text or its binary form to the integer that Connect's Decimal is.
+
+use super::form::{Form, put_decimal};
+
+/// Decimal digits that an `i128` always holds.
+const NARROW: usize = 38;
+
+/// A finite number: `unscaled` × 10^-`scale`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    unscaled: Unscaled,
+    scale: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Unscaled {
+    Narrow(i128),
+    /// Sign, and decimal digits: ASCII, not empty.
+    Wide(bool, Vec<u8>),
+}
+
+/// What a numeric may be beside a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotANumber {
+    /// `NaN`
+    Nan,
+    /// `Infinity`
+    Infinity,
+    /// `-Infinity`
+    NegativeInfinity,
+    /// No numeric's text at all.
+    Malformed,
+}
+
+/// Parses `-12.340`.
+#[inline]
+pub(crate) fn parse(text: &[u8]) -> Result<Decimal, NotANumber> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, text),
+    };
+    if digits.len() > NARROW {
+        return parse_wide(negative, digits);
+    }
+    // Up to 18 digits fit a machine word: most numbers stay there.
+    let (low, point) = if digits.len() <= 18 {
+        let (low, point) = fold::<u64>(digits).ok_or_else(|| not_a_number(text))?;
+        (u128::from(low), point)
+    } else {
+        fold::<u128>(digits).ok_or_else(|| not_a_number(text))?
+    };
+    if digits.is_empty() || point == Some(digits.len() - 1) {
+        return Err(NotANumber::Malformed);
+    }
+    let magnitude = low.cast_signed();
+    Ok(Decimal {
+        unscaled: Unscaled::Narrow(if negative { -magnitude } else { magnitude }),
+        scale: scale_of(digits.len(), point),
+    })
+}
+
+/// Digits as an integer, and where their point is.
+#[inline]
+fn fold<N>(digits: &[u8]) -> Option<(N, Option<usize>)>
+where
+    N: From<u8> + std::ops::Mul<Output = N> + std::ops::Add<Output = N>,
+{
+    let (mut value, mut point) = (N::from(0), None);
+    for (at, &byte) in digits.iter().enumerate() {
+        if byte.is_ascii_digit() {
+            value = value * N::from(10) + N::from(byte - b'0');
+        } else if byte == b'.' && point.is_none() && at > 0 {
+            point = Some(at);
+        } else {
+            return None;
+        }
+    }
+    Some((value, point))
+}
+
+fn scale_of(length: usize, point: Option<usize>) -> u32 {
+    point.map_or(0, |at| u32::try_from(length - at - 1).unwrap_or(u32::MAX))
+}
+
+fn parse_wide(negative: bool, digits: &[u8]) -> Result<Decimal, NotANumber> {
+    let point = digits.iter().position(|&byte| byte == b'.');
+    let plain: Vec<u8> = digits
+        .iter()
+        .copied()
+        .filter(|&byte| byte != b'.')
+        .collect();
+    let fine = plain.iter().all(u8::is_ascii_digit)
+        && plain.len() + usize::from(point.is_some()) == digits.len()
+        && point != Some(0)
+        && point != Some(digits.len() - 1);
+    if !fine {
+        return Err(NotANumber::Malformed);
+    }
+    let scale = scale_of(digits.len(), point);
+    Ok(Decimal {
+        unscaled: Unscaled::from_digits(negative, plain),
+        scale,
+    })
+}
+
+fn not_a_number(text: &[u8]) -> NotANumber {
+    match text {
+        b"NaN" => NotANumber::Nan,
+        b"Infinity" => NotANumber::Infinity,
+        b"-Infinity" => NotANumber::NegativeInfinity,
+        _ => NotANumber::Malformed,
+    }
+}
+
+/// Parses the text of money: sign or parentheses, a currency sign, thousands in groups.
+pub(crate) fn parse_money(text: &[u8]) -> Option<Decimal> {
+    let text = std::str::from_utf8(text).ok()?;
+    let negative = text.contains(['-', '(']);
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| byte.is_ascii_digit() || *byte == b'.')
+        .collect();
+    let mut decimal = parse(&digits).ok()?;
+    if negative {
+        decimal.unscaled = match decimal.unscaled {
+            Unscaled::Narrow(value) => Unscaled::Narrow(-value),
+            Unscaled::Wide(_, digits) => Unscaled::Wide(true, digits),
+        };
+    }
+    Some(decimal)
+}
+
+impl Unscaled {
+    fn from_digits(negative: bool, mut digits: Vec<u8>) -> Self {
+        let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
+        digits.drain(..zeros);
+        if digits.is_empty() {
+            return Self::Narrow(0);
+        }
+        if digits.len() > NARROW {
+            return Self::Wide(negative, digits);
+        }
+        let magnitude = digits
+            .iter()
+            .fold(0_i128, |value, byte| value * 10 + i128::from(byte - b'0'));
+        Self::Narrow(if negative { -magnitude } else { magnitude })
+    }
+
+    fn into_digits(self) -> (bool, Vec<u8>) {
+        match self {
+            Self::Narrow(value) => (value < 0, value.unsigned_abs().to_string().into_bytes()),
+            Self::Wide(negative, digits) => (negative, digits),
+        }
+    }
+}
+
+impl Decimal {
+    /// From parts of the binary form and of casts: `value` × 10^-`scale`.
+    pub(crate) fn new(value: i128, scale: u32) -> Self {
+        Self {
+            unscaled: Unscaled::Narrow(value),
+            scale,
+        }
+    }
+
+    /// Digits behind the point.
+    pub(crate) fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// The same number at another scale; digits that fall off are rounded half up.
+    #[inline]
+    pub(crate) fn rescale(self, scale: u32) -> Self {
+        if scale == self.scale {
+            return self;
+        }
+        self.rescale_slow(scale)
+    }
+
+    fn rescale_slow(self, scale: u32) -> Self {
+        let (negative, mut digits) = self.unscaled.into_digits();
+        if scale > self.scale {
+            let more = usize::try_from(scale - self.scale).unwrap_or(0);
+            digits.resize(digits.len() + more, b'0');
+            return Self {
+                unscaled: Unscaled::from_digits(negative, digits),
+                scale,
+            };
+        }
+        let fewer = usize::try_from(self.scale - scale).unwrap_or(0);
+        let kept = digits.len().saturating_sub(fewer);
+        let round = digits.len() >= fewer && digits.get(kept).is_some_and(|&byte| byte >= b'5');
+        digits.truncate(kept);
+        if round {
+            let mut at = digits.len();
+            loop {
+                if at == 0 {
+                    digits.insert(0, b'1');
+                    break;
+                }
+                at -= 1;
+                if digits[at] == b'9' {
+                    digits[at] = b'0';
+                } else {
+                    digits[at] += 1;
+                    break;
+                }
+            }
+        }
+        Self {
+            unscaled: Unscaled::from_digits(negative, digits),
+            scale,
+        }
+    }
+
+    /// The same number without zeros at the end of its fraction.
+    pub(crate) fn strip(mut self) -> Self {
+        match &mut self.unscaled {
+            Unscaled::Narrow(0) => self.scale = 0,
+            Unscaled::Narrow(value) => {
+                while self.scale > 0 && *value % 10 == 0 {
+                    *value /= 10;
+                    self.scale -= 1;
+                }
+            }
+            Unscaled::Wide(negative, digits) => {
+                while self.scale > 0 && digits.last() == Some(&b'0') {
+                    digits.pop();
+                    self.scale -= 1;
+                }
+                self.unscaled = Unscaled::from_digits(*negative, std::mem::take(digits));
+            }
+        }
+        self
+    }
+
+    /// Calls `with` on the unscaled integer: big-endian two's complement, in the fewest bytes.
+    #[inline]
+    pub(crate) fn with_bytes<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
+        match &self.unscaled {
+            Unscaled::Narrow(value) => with(fewest(&value.to_be_bytes())),
+            Unscaled::Wide(negative, digits) => with(fewest(&wide_bytes(*negative, digits))),
+        }
+    }
+
+    /// Appends the number without an exponent.
+    pub(crate) fn put_plain(&self, out: &mut Vec<u8>) {
+        let (negative, digits) = self.unscaled.clone().into_digits();
+        if negative {
+            out.push(b'-');
+        }
+        let scale = usize::try_from(self.scale).unwrap_or(0);
+        let whole = digits.len().saturating_sub(scale);
+        if whole == 0 {
+            out.push(b'0');
+        } else {
+            out.extend_from_slice(&digits[..whole]);
+        }
+        if scale > 0 {
+            out.push(b'.');
+            for _ in digits.len()..scale {
+                out.push(b'0');
+            }
+            out.extend_from_slice(&digits[whole..]);
+        }
+    }
+
+    /// Appends the number as Java's `BigDecimal.toString` prints it.
+    pub(crate) fn put_java(&self, out: &mut Vec<u8>) {
+        let (negative, digits) = self.unscaled.clone().into_digits();
+        let count = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+        let exponent = count - 1 - i64::from(self.scale);
+        if self.scale == 0 || exponent >= -6 {
+            return self.put_plain(out);
+        }
+        if negative {
+            out.push(b'-');
+        }
+        out.push(digits[0]);
+        if digits.len() > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        out.push(b'E');
+        put_decimal(out, exponent);
+    }
+
+    /// The nearest double.
+    pub(crate) fn to_double(&self) -> f64 {
+        let mut text = Vec::new();
+        self.put_plain(&mut text);
+        std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(f64::NAN)
+    }
+
+    /// Reads back what [`Self::with_bytes`] gave.
+    pub(crate) fn from_bytes(bytes: &[u8], scale: u32) -> Self {
+        let negative = bytes.first().is_some_and(|&byte| byte >= 0x80);
+        if let Some(more) = 16_usize.checked_sub(bytes.len()) {
+            let mut wide = [if negative { 0xff } else { 0 }; 16];
+            wide[more..].copy_from_slice(bytes);
+            return Self::new(i128::from_be_bytes(wide), scale);
+        }
+        let mut magnitude = bytes.to_vec();
+        if negative {
+            negate(&mut magnitude);
+        }
+        let mut digits = Vec::new();
+        while magnitude.iter().any(|&byte| byte != 0) {
+            let mut rest = 0_u32;
+            for byte in &mut magnitude {
+                let value = rest << 8 | u32::from(*byte);
+                *byte = (value / 10).to_le_bytes()[0];
+                rest = value % 10;
+            }
+            digits.push(b'0' + rest.to_le_bytes()[0]);
+        }
+        digits.reverse();
+        Self {
+            unscaled: Unscaled::from_digits(negative, digits),
+            scale,
+        }
+    }
+}
+
+/// Two's complement, with one byte of sign to spare.
+fn wide_bytes(negative: bool, digits: &[u8]) -> Vec<u8> {
+    // A decimal digit takes less than 3.4 bits.
+    let mut bytes = vec![0_u8; digits.len() * 17 / 40 + 2];
+    for chunk in digits.chunks(9) {
+        let (mut factor, mut carry) = (1_u64, 0_u64);
+        for digit in chunk {
+            factor *= 10;
+            carry = carry * 10 + u64::from(digit - b'0');
+        }
+        for byte in bytes.iter_mut().rev() {
+            let value = u64::from(*byte) * factor + carry;
+            *byte = value.to_le_bytes()[0];
+            carry = value >> 8;
+        }
+    }
+    if negative {
+        negate(&mut bytes);
+    }
+    bytes
+}
+
+fn negate(bytes: &mut [u8]) {
+    let mut carry = true;
+    for byte in bytes.iter_mut().rev() {
+        let (value, more) = (!*byte).overflowing_add(u8::from(carry));
+        *byte = value;
+        carry = more;
+    }
+}
+
+/// Drops the leading bytes that only repeat the sign.
+fn fewest(mut bytes: &[u8]) -> &[u8] {
+    while let [first @ (0 | 0xff), rest @ ..] = bytes {
+        match rest.first() {
+            Some(next) if (next ^ first) < 0x80 => bytes = rest,
+            _ => break,
+        }
+    }
+    bytes
+}
+
+/// Parses a numeric's binary form: count, weight, sign, scale, and groups of four digits.
+pub(crate) fn parse_binary(bytes: &[u8]) -> Result<Decimal, NotANumber> {
+    let words: Vec<u16> = bytes
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => u16::from_be_bytes([*high, *low]),
+            _ => u16::MAX,
+        })
+        .collect();
+    let [count, weight, sign, scale, groups @ ..] = words.as_slice() else {
+        return Err(NotANumber::Malformed);
+    };
+    match sign {
+        0xc000 => return Err(NotANumber::Nan),
+        0xd000 => return Err(NotANumber::Infinity),
+        0xf000 => return Err(NotANumber::NegativeInfinity),
+        _ => {}
+    }
+    if groups.len() != usize::from(*count) || groups.iter().any(|&group| group > 9999) {
+        return Err(NotANumber::Malformed);
+    }
+    let whole_groups = i64::from(weight.cast_signed()) + 1;
+    let scale = u32::from(*scale & 0x3fff);
+    let mut digits = Vec::new();
+    let mut put = |group: u16| {
+        for power in [1000, 100, 10, 1] {
+            digits.push(b'0' + (group / power % 10).to_le_bytes()[0]);
+        }
+    };
+    // Groups before the first one, when the number is smaller than 10^-4.
+    for _ in whole_groups..0 {
+        put(0);
+    }
+    groups.iter().for_each(|&group| put(group));
+    let given = i64::try_from(groups.len()).unwrap_or(0);
+    for _ in given..whole_groups {
+        put(0);
+    }
+    let fraction_groups = (given - whole_groups).max(-whole_groups.min(0)).max(0);
+    let fraction_digits = u32::try_from(fraction_groups * 4).unwrap_or(0);
+    let negative = *sign == 0x4000;
+    let exact = Decimal {
+        unscaled: Unscaled::from_digits(negative, digits),
+        scale: fraction_digits,
+    };
+    Ok(exact.rescale(scale))
+}
+
+/// Appends the Decimal as bytes of a form.
+#[inline]
+pub(crate) fn put<F: Form>(decimal: &Decimal, out: &mut Vec<u8>) {
+    decimal.with_bytes(|bytes| F::bytes(out, bytes));
+}
+
+/// Appends the VariableScaleDecimal of the number.
+pub(crate) fn put_variable<F: Form>(decimal: Decimal, out: &mut Vec<u8>) {
+    let decimal = decimal.strip();
+    F::field(out, "{\"scale\":");
+    F::integer(out, decimal.scale().into());
+    F::field(out, ",\"value\":");
+    put::<F>(&decimal, out);
+    F::end_struct(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(text: &str, scale: u32) -> Vec<u8> {
+        parse(text.as_bytes())
+            .unwrap()
+            .rescale(scale)
+            .with_bytes(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn bytes_are_the_fewest() {
+        assert_eq!(bytes("12.34", 2), [0x04, 0xd2]);
+        assert_eq!(bytes("-1.50", 2), [0xff, 0x6a]);
+        assert_eq!(bytes("1.50", 2), [0x00, 0x96]);
+        assert_eq!(bytes("0.00", 2), [0x00]);
+        assert_eq!(bytes("-1.25", 2), [0x83]);
+        assert_eq!(bytes("128", 0), [0x00, 0x80]);
+        assert_eq!(bytes("-128", 0), [0x80]);
+    }
+
+    #[test]
+    fn texts_that_are_no_number() {
+        for (text, fault) in [
+            ("NaN", NotANumber::Nan),
+            ("Infinity", NotANumber::Infinity),
+            ("-Infinity", NotANumber::NegativeInfinity),
+            ("", NotANumber::Malformed),
+            ("1.", NotANumber::Malformed),
+            (".1", NotANumber::Malformed),
+            ("1e5", NotANumber::Malformed),
+            ("--1", NotANumber::Malformed),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn money_of_both_signs() {
+        for (text, cents) in [
+            ("$1,234.56", 123_456),
+            ("-$0.01", -1),
+            ("($9.99)", -999),
+            ("$0.00", 0),
+        ] {
+            let money = parse_money(text.as_bytes()).unwrap().rescale(2);
+            assert_eq!(money, Decimal::new(cents, 2), "{text}");
+        }
+        assert_eq!(
+            parse_money(b"$1.235").unwrap().rescale(2),
+            Decimal::new(124, 2)
+        );
+        assert_eq!(
+            parse_money(b"$9.995").unwrap().rescale(2),
+            Decimal::new(1000, 2)
+        );
+        assert_eq!(parse_money(b"nothing"), None);
+    }
+
+    #[test]
+    fn java_prints_small_numbers_with_an_exponent() {
+        let java = |value, scale| {
+            let mut out = Vec::new();
+            Decimal::new(value, scale).put_java(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(java(110, 2), "1.10");
+        assert_eq!(java(1, 6), "0.000001");
+        assert_eq!(java(1, 7), "1E-7");
+        assert_eq!(java(-123, 10), "-1.23E-8");
+        assert_eq!(java(0, 2), "0.00");
+        assert_eq!(java(0, 10), "0E-10");
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_bytes_agree(whole in "[1-9][0-9]{0,60}", fraction in "[0-9]{0,30}", negative: bool) {
+            let mut text = if negative { "-".to_owned() } else { String::new() };
+            text += &whole;
+            if !fraction.is_empty() {
+                text = format!("{text}.{fraction}");
+            }
+            let decimal = parse(text.as_bytes()).unwrap();
+            let mut plain = Vec::new();
+            decimal.put_plain(&mut plain);
+            prop_assert_eq!(std::str::from_utf8(&plain).unwrap(), &text);
+            let scale = decimal.scale();
+            let back = decimal.with_bytes(|bytes| Decimal::from_bytes(bytes, scale));
+            let mut again = Vec::new();
+            back.put_plain(&mut again);
+            prop_assert_eq!(again, plain);
+            // One byte more or less would be another number, or a byte too many.
+            decimal.with_bytes(|bytes| {
+                prop_assert!(bytes.len() == 1 || !matches!(bytes, [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..]));
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -1,4 +1,0 @@
-//! Room: acknowledgements in, the position that may be confirmed out.
-
-pub mod ledger;
-pub mod offsets;
