@@ -1,7 +1,65 @@
 //! Door: `.properties` in, a [`Config`] out that is right or does not exist.
+//!
+//! ```text
+//!   worker.properties ──► properties ─┐              table (what may be said, and what is meant)
+//!                                     ├► providers ──► load ──► Config, warnings
+//!   connector.properties ► properties ┘                  └────► every problem at once
+//! ```
+//!
+//! Every property that Kafka Connect, Debezium's PostgreSQL connector, its converters and Kafka's
+//! producer know is a row of [`table`]; validation, "did you mean", defaults and
+//! docs/configuration.md are made from these rows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub mod offset_file;
+pub mod properties;
+pub mod table;
+
+mod jaas;
+mod load;
+mod pattern;
+mod providers;
+
+pub use load::{File, Inspection, Problem, Setting, Severity, Warning};
+pub use pattern::{Filter, Pattern, TableFilter};
+pub use properties::Properties;
+
+/// An enumeration whose values have the names that the property gives them.
+///
+/// Names are compared without regard to case, as Debezium compares them.
+pub trait Named: Sized + Copy + 'static {
+    /// Every value's name, in the order of the documentation.
+    const NAMES: &'static [&'static str];
+
+    /// The value of that name.
+    fn named(name: &str) -> Option<Self>;
+
+    /// The name in the property.
+    fn name(self) -> &'static str;
+}
+
+macro_rules! named {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl Named for $type {
+            const NAMES: &'static [&'static str] = &[$($name),+];
+
+            fn named(name: &str) -> Option<Self> {
+                $(if name.eq_ignore_ascii_case($name) {
+                    return Some(Self::$variant);
+                })+
+                None
+            }
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
+}
 
 /// All that one connector's pipe needs to know, checked.
 #[derive(Debug, Clone)]
@@ -16,6 +74,8 @@ pub struct Config {
     pub encode: Encode,
     /// The cluster that is written.
     pub sink: Sink,
+    /// `task.shutdown.graceful.timeout.ms`: how long what is in flight may take after a signal.
+    pub shutdown_timeout: Duration,
     /// Where positions are kept.
     pub offsets: Offsets,
 }
@@ -61,6 +121,18 @@ pub struct Source {
     pub publication_autocreate: PublicationAutocreate,
     /// `publish.via.partition.root`.
     pub publish_via_partition_root: bool,
+    /// `replica.identity.autoset.values`: tables and what they are altered to, first match wins.
+    pub replica_identities: Vec<(Pattern, ReplicaIdentity)>,
+    /// `database.query.timeout.ms`; none: no limit.
+    pub query_timeout: Option<Duration>,
+    /// `connection.validation.timeout.ms`: for a connection to be made.
+    pub connect_timeout: Duration,
+    /// `database.tcpKeepAlive`
+    pub tcp_keepalive: bool,
+    /// `offset.mismatch.strategy`
+    pub offset_mismatch: OffsetMismatch,
+    /// `lsn.flush.mode`
+    pub lsn_flush: LsnFlush,
     /// `status.update.interval.ms`.
     pub status_update_interval: Duration,
     /// `errors.max.retries`: of the whole pipe after a retriable failure; none: for ever.
@@ -81,6 +153,8 @@ pub enum SslMode {
     VerifyFull,
 }
 
+named!(SslMode { Disable = "disable", Allow = "allow", Prefer = "prefer", Require = "require", VerifyCa = "verify-ca", VerifyFull = "verify-full" });
+
 /// `publication.autocreate.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicationAutocreate {
@@ -93,6 +167,58 @@ pub enum PublicationAutocreate {
     /// Created empty.
     NoTables,
 }
+
+named!(PublicationAutocreate { Disabled = "disabled", AllTables = "all_tables", Filtered = "filtered", NoTables = "no_tables" });
+
+/// What REPLICA IDENTITY a table is altered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplicaIdentity {
+    /// The primary key.
+    Default,
+    /// The whole row.
+    Full,
+    /// No old row.
+    Nothing,
+    /// USING INDEX of this name.
+    Index(String),
+}
+
+/// `offset.mismatch.strategy`: whom to believe when the stored position and the slot differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetMismatch {
+    /// Start from the stored position, whatever the slot says.
+    NoValidation,
+    /// The stored position; the slot is advanced to it.
+    TrustOffset,
+    /// The slot's position.
+    TrustSlot,
+    /// Whichever is greater.
+    TrustGreaterLsn,
+}
+
+named!(OffsetMismatch {
+    NoValidation = "no_validation",
+    TrustOffset = "trust_offset",
+    TrustSlot = "trust_slot",
+    TrustGreaterLsn = "trust_greater_lsn",
+});
+
+/// `lsn.flush.mode`: who moves the slot on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LsnFlush {
+    /// We, as records are acknowledged.
+    Connector,
+    /// Somebody else: the slot's position is never confirmed.
+    Manual,
+    /// We, keepalives of an idle database included. What we always do: the same as `Connector`.
+    ConnectorAndDriver,
+}
+
+named!(LsnFlush {
+    Connector = "connector",
+    Manual = "manual",
+    ConnectorAndDriver = "connector_and_driver",
+});
 
 /// Which tables, columns and operations, and the snapshot.
 #[derive(Debug, Clone)]
@@ -111,6 +237,8 @@ pub struct Capture {
     pub snapshot_overrides: BTreeMap<String, String>,
     /// `snapshot.delay.ms`.
     pub snapshot_delay: Duration,
+    /// `streaming.delay.ms`: between the snapshot and the stream.
+    pub streaming_delay: Duration,
     /// `skipped.operations`; `None` when the property was not set (then truncates are skipped).
     pub skipped_operations: Option<Vec<Operation>>,
     /// `skip.messages.without.change`.
@@ -142,6 +270,8 @@ pub enum Operation {
     Message,
 }
 
+named!(Operation { Read = "r", Create = "c", Update = "u", Delete = "d", Truncate = "t", Message = "m" });
+
 /// `snapshot.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotMode {
@@ -157,6 +287,8 @@ pub enum SnapshotMode {
     WhenNeeded,
 }
 
+named!(SnapshotMode { Initial = "initial", Always = "always", InitialOnly = "initial_only", NoData = "no_data", WhenNeeded = "when_needed" });
+
 /// How a change becomes bytes.
 #[derive(Debug, Clone)]
 pub struct Encode {
@@ -164,6 +296,8 @@ pub struct Encode {
     pub topic_prefix: String,
     /// `topic.delimiter`.
     pub topic_delimiter: String,
+    /// `topic.naming.strategy`
+    pub topic_naming: TopicNaming,
     /// `topic.heartbeat.prefix` and prefix joined, or `topic.heartbeat.name`.
     pub heartbeat_topic: String,
     /// `<prefix><d><topic.transaction>`.
@@ -204,9 +338,40 @@ pub struct Encode {
     pub column_rules: Vec<ColumnRule>,
     /// `transforms`, in order.
     pub transforms: Vec<Transform>,
+    /// `event.converting.failure.handling.mode`
+    pub conversion_failure: FailureMode,
     /// `penstock.compat`.
     pub compat: Compat,
 }
+
+/// `topic.naming.strategy`: how a table's topic is named.
+#[derive(Debug, Clone)]
+pub enum TopicNaming {
+    /// `<prefix><d><schema><d><table>`, other characters than `[A-Za-z0-9._-]` become `_`.
+    Schema,
+    /// The same, other characters become `_uXXXX`.
+    SchemaUnicode,
+    /// As `Schema`, then a rewriting.
+    Regex {
+        /// `topic.regex`, matched against the whole name.
+        regex: Pattern,
+        /// `topic.replacement`, with Java's `$1` and `${name}`.
+        replacement: String,
+    },
+}
+
+/// `event.converting.failure.handling.mode`: what a value that cannot be converted does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureMode {
+    /// Ends the pipe.
+    Fail,
+    /// Becomes null, and a line in the log.
+    Warn,
+    /// Becomes null, quietly.
+    Skip,
+}
+
+named!(FailureMode { Fail = "fail", Warn = "warn", Skip = "skip" });
 
 /// `penstock.compat`: what to do where Debezium is plainly wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +382,8 @@ pub enum Compat {
     Debezium,
 }
 
+named!(Compat { Correct = "correct", Debezium = "debezium" });
+
 /// `decimal.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the property's own values")]
@@ -225,6 +392,8 @@ pub enum DecimalMode {
     Double,
     String,
 }
+
+named!(DecimalMode { Precise = "precise", Double = "double", String = "string" });
 
 /// `time.precision.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,6 +407,8 @@ pub enum TimeMode {
     IsoString,
 }
 
+named!(TimeMode { Adaptive = "adaptive", AdaptiveTimeMicroseconds = "adaptive_time_microseconds", Microseconds = "microseconds", Nanoseconds = "nanoseconds", Connect = "connect", IsoString = "isostring" });
+
 /// `interval.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the property's own values")]
@@ -246,6 +417,8 @@ pub enum IntervalMode {
     String,
 }
 
+named!(IntervalMode { Numeric = "numeric", String = "string" });
+
 /// `hstore.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the property's own values")]
@@ -253,6 +426,8 @@ pub enum HstoreMode {
     Json,
     Map,
 }
+
+named!(HstoreMode { Json = "json", Map = "map" });
 
 /// `binary.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +439,8 @@ pub enum BinaryMode {
     Hex,
 }
 
+named!(BinaryMode { Bytes = "bytes", Base64 = "base64", Base64UrlSafe = "base64-url-safe", Hex = "hex" });
+
 /// `schema.name.adjustment.mode`, `field.name.adjustment.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the property's own values")]
@@ -272,6 +449,8 @@ pub enum NameAdjustment {
     Avro,
     AvroUnicode,
 }
+
+named!(NameAdjustment { None = "none", Avro = "avro", AvroUnicode = "avro_unicode" });
 
 /// What turns a Connect value into bytes.
 #[derive(Debug, Clone)]
@@ -308,6 +487,8 @@ pub struct AvroConverter {
     pub auto_register: bool,
     /// `use.latest.version`
     pub use_latest_version: bool,
+    /// `latest.compatibility.strict`: with `use_latest_version`.
+    pub latest_compatibility_strict: bool,
     /// `normalize.schemas`
     pub normalize: bool,
     /// `connect.meta.data`
@@ -329,8 +510,39 @@ pub struct Registry {
     pub basic_auth: Option<(String, String)>,
     /// `bearer.auth.token`. Never printed.
     pub bearer_token: Option<String>,
-    /// `schema.registry.ssl.truststore.location`, PEM.
-    pub ssl_root_cert: Option<String>,
+    /// `request.header.<name>`: added to every request. Never printed.
+    pub request_headers: Vec<(String, String)>,
+    /// `max.retries`: further tries on each address.
+    pub max_retries: u32,
+    /// `retries.wait.ms`: before the first of them; doubles.
+    pub retry_wait: Duration,
+    /// `retries.max.wait.ms`
+    pub retry_wait_max: Duration,
+    /// `http.connect.timeout.ms`
+    pub connect_timeout: Duration,
+    /// `http.read.timeout.ms`
+    pub read_timeout: Duration,
+    /// `schema.registry.ssl.*`, for `https` addresses.
+    pub tls: Tls,
+}
+
+impl Registry {
+    /// The registry at these addresses, everything else as by default.
+    #[must_use]
+    pub fn new(urls: Vec<String>) -> Self {
+        Self {
+            urls,
+            basic_auth: None,
+            bearer_token: None,
+            request_headers: Vec::new(),
+            max_retries: 3,
+            retry_wait: Duration::from_secs(1),
+            retry_wait_max: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(60),
+            tls: Tls::default(),
+        }
+    }
 }
 
 /// How a subject is named.
@@ -393,7 +605,7 @@ pub struct Sink {
     pub bootstrap: Vec<String>,
     /// `client.id`
     pub client_id: String,
-    /// `security.protocol`: TLS or not.
+    /// `security.protocol`: TLS or not, and `ssl.*`.
     pub tls: Option<Tls>,
     /// `sasl.*`
     pub sasl: Option<Sasl>,
@@ -403,6 +615,8 @@ pub struct Sink {
     pub compression_level: Option<i32>,
     /// `acks`: -1 for all.
     pub acks: i16,
+    /// `enable.idempotence`; never with `acks` other than all.
+    pub idempotent: bool,
     /// `batch.size`: bytes at which a batch is sealed.
     pub batch_bytes: usize,
     /// `linger.ms`
@@ -419,14 +633,24 @@ pub struct Sink {
     pub delivery_timeout: Option<Duration>,
     /// `retry.backoff.ms`
     pub retry_backoff: Duration,
+    /// `retry.backoff.max.ms`
+    pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`
+    pub reconnect_backoff_max: Duration,
+    /// `socket.connection.setup.timeout.ms`
+    pub connect_timeout: Duration,
     /// `metadata.max.age.ms`
     pub metadata_max_age: Duration,
     /// `topic.creation.*`: in order, `default` last; empty: the broker's auto-creation.
     pub topic_creation: Vec<TopicCreation>,
     /// `exactly.once.support`, the worker's and the connector's word together.
     pub exactly_once: bool,
-    /// `transactional.id` that Connect would use for the task.
+    /// `transactional.id` that Connect would use for the task: `<group.id>-<name>-0`.
     pub transactional_id: String,
+    /// `transaction.timeout.ms`
+    pub transaction_timeout: Duration,
 }
 
 /// `compression.type`.
@@ -440,17 +664,40 @@ pub enum Compression {
     Zstd,
 }
 
-/// `ssl.*` of a Kafka client.
+named!(Compression { None = "none", Gzip = "gzip", Snappy = "snappy", Lz4 = "lz4", Zstd = "zstd" });
+
+/// `ssl.*` of a client of Kafka or of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// PEM file of trusted certificates; none: the system's.
-    pub root_cert: Option<String>,
-    /// PEM file of the client's certificate chain.
-    pub cert: Option<String>,
-    /// PEM file of the client's key.
-    pub key: Option<String>,
+    /// Trusted certificates; none: the system's.
+    pub root_cert: Option<Pem>,
+    /// The client's certificate chain.
+    pub cert: Option<Pem>,
+    /// The client's key, PKCS#8.
+    pub key: Option<Pem>,
     /// `ssl.endpoint.identification.algorithm` is not empty.
     pub verify_hostname: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            root_cert: None,
+            cert: None,
+            key: None,
+            verify_hostname: true,
+        }
+    }
+}
+
+/// Where PEM text is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Pem {
+    /// A file's path: `ssl.truststore.location`, `ssl.keystore.location`.
+    File(String),
+    /// The text itself: `ssl.truststore.certificates`, `ssl.keystore.certificate.chain`,
+    /// `ssl.keystore.key`. Never printed.
+    Text(String),
 }
 
 /// `sasl.mechanism` and what `sasl.jaas.config` says.
@@ -473,17 +720,29 @@ pub enum SaslMechanism {
     ScramSha512,
 }
 
+named!(SaslMechanism { Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512" });
+
 /// One group of `topic.creation.groups`.
 #[derive(Debug, Clone)]
 pub struct TopicCreation {
     /// Topics that the group takes, by their whole name.
     pub topics: Filter,
+    /// Less these.
+    pub except: Filter,
     /// `partitions`; -1: the broker's default.
     pub partitions: i32,
     /// `replication.factor`; -1: the broker's default.
     pub replication_factor: i16,
     /// Any topic configuration.
     pub configs: BTreeMap<String, String>,
+}
+
+impl TopicCreation {
+    /// Whether the group takes this topic; the first group of the list that does creates it.
+    #[must_use]
+    pub fn takes(&self, topic: &str) -> bool {
+        self.topics.accepts(topic) && self.except.accepts(topic)
+    }
 }
 
 /// Where positions are kept.
@@ -499,89 +758,6 @@ pub struct Offsets {
     pub file: Option<String>,
     /// `offset.flush.interval.ms`
     pub flush_interval: Duration,
-}
-
-/// A pattern of Java's regular expressions that must match a whole name, in any case.
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    source: String,
-    regex: fancy_regex::Regex,
-}
-
-impl Pattern {
-    /// Compiles `source` as Debezium does: case-insensitive, matched against the whole string.
-    ///
-    /// Errors: what is wrong with the expression.
-    pub fn new(source: &str) -> Result<Self, String> {
-        fancy_regex::Regex::new(&format!("(?i)^(?:{source})$"))
-            .map(|regex| Self {
-                source: source.to_owned(),
-                regex,
-            })
-            .map_err(|error| error.to_string())
-    }
-
-    /// Whether the whole of `name` matches.
-    #[must_use]
-    pub fn is_match(&self, name: &str) -> bool {
-        self.regex.is_match(name).unwrap_or(false)
-    }
-
-    /// The expression as the user wrote it.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-}
-
-/// An include or an exclude list.
-#[derive(Debug, Clone, Default)]
-pub enum Filter {
-    /// No list: everything.
-    #[default]
-    All,
-    /// What any of these matches.
-    Include(Vec<Pattern>),
-    /// What none of these matches.
-    Exclude(Vec<Pattern>),
-}
-
-impl Filter {
-    /// Whether `name` passes.
-    #[must_use]
-    pub fn accepts(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Include(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
-            Self::Exclude(patterns) => !patterns.iter().any(|pattern| pattern.is_match(name)),
-        }
-    }
-}
-
-/// Which tables are captured.
-#[derive(Debug, Clone)]
-pub struct TableFilter {
-    /// `schema.include.list`, `schema.exclude.list`
-    pub schemas: Filter,
-    /// `table.include.list`, `table.exclude.list`, on `schema.table`
-    pub tables: Filter,
-    /// `table.ignore.builtin`
-    pub ignore_builtin: bool,
-}
-
-impl TableFilter {
-    /// Whether the table is captured.
-    #[must_use]
-    pub fn accepts(&self, schema: &str, table: &str) -> bool {
-        let builtin = schema == "pg_catalog"
-            || schema == "information_schema"
-            || schema.starts_with("pg_temp")
-            || schema.starts_with("pg_toast")
-            || table == "spatial_ref_sys";
-        !(self.ignore_builtin && builtin)
-            && self.schemas.accepts(schema)
-            && self.tables.accepts(&format!("{schema}.{table}"))
-    }
 }
 
 /// Prints everything but the password.
@@ -629,5 +805,15 @@ impl std::fmt::Debug for Sink {
             .field("compression", &self.compression)
             .field("acks", &self.acks)
             .finish_non_exhaustive()
+    }
+}
+
+/// Prints where, not what.
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text"),
+        }
     }
 }

@@ -1,0 +1,2598 @@
+//! Two files in, a [`Config`] out, or every problem at once.
+//!
+//! Every property goes the same way: variables filled in, its row found (or the nearest name
+//! suggested), old names and values renewed, the value checked. Only then are values read, by
+//! accessors that cannot fail: a bad value reads as its default, and its problem is already noted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::pattern::split_list;
+use super::providers::Providers;
+use super::table::{
+    self, AVRO, CLIENT, CONNECT, DEBEZIUM, Default as Value, JSON, Kind, PENSTOCK, Property,
+    STRING, Section, Status, WORKER, Wording,
+};
+use super::{
+    AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, Encode, Filter,
+    JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern, Pem, Properties, Registry,
+    ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName, TableFilter, Tls,
+    TopicCreation, TopicNaming, Transform, jaas,
+};
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file it is in; for what is missing, the file it should be in.
+    pub file: File,
+    /// The property's name as the user wrote it, or should have.
+    pub property: String,
+    /// Its value as the user wrote it; none: there is none, or it is a secret.
+    pub value: Option<String>,
+    /// What is wrong and what is allowed, in the words of Debezium or Kafka where they have any.
+    pub message: String,
+}
+
+/// One of the two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum File {
+    /// The worker's.
+    Worker,
+    /// The connector's.
+    Connector,
+}
+
+/// Something that the user should know and that does not stop the pipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The property's name as the user wrote it.
+    pub property: String,
+    /// What is the matter: a whole sentence that names the property.
+    pub text: String,
+}
+
+/// How much a [`Warning`] matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something is not as the file says.
+    Warn,
+    /// Nothing is lost.
+    Note,
+}
+
+/// One property of the configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Where in the table its row is.
+    pub section: &'static str,
+    /// The name, with the prefix under which it stands.
+    pub name: String,
+    /// The value, `[hidden]` for a secret; none: not set, and no default.
+    pub value: Option<String>,
+    /// The file it is from; none: the default.
+    pub file: Option<File>,
+}
+
+/// All that reading a pair of files tells.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The configuration, or what is wrong, sorted by file and property.
+    pub config: Result<Config, Vec<Problem>>,
+    /// What the user should know, the more important first.
+    pub warnings: Vec<Warning>,
+    /// Every property in force, in the table's order.
+    pub settings: Vec<Setting>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}: {}", self.property, self.message),
+            None => write!(f, "{}: {}", self.property, self.message),
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Config {
+    /// Reads a worker's and a connector's properties.
+    ///
+    /// Files and variables of the environment that `${…}` names are read here.
+    ///
+    /// # Errors
+    ///
+    /// Every problem there is, sorted by file and property.
+    pub fn load(
+        worker: &Properties,
+        connector: &Properties,
+    ) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
+        let inspection = Inspection::new(worker, connector);
+        inspection
+            .config
+            .map(|config| (config, inspection.warnings))
+    }
+}
+
+impl Inspection {
+    /// Reads a worker's and a connector's properties.
+    #[must_use]
+    pub fn new(worker: &Properties, connector: &Properties) -> Self {
+        let mut load = Load::default();
+        let providers = Providers::new(worker).unwrap_or_else(|faults| {
+            for (property, message) in faults {
+                let value = worker.get(&property).map(str::to_owned);
+                load.problems.push(Problem {
+                    file: File::Worker,
+                    property,
+                    value,
+                    message,
+                });
+            }
+            Providers::default()
+        });
+        let mut scopes = Scopes::default();
+        load.sort_worker(worker, &providers, &mut scopes);
+        load.sort_connector(connector, &providers, &mut scopes);
+        load.choose_converters(&mut scopes);
+        load.merge_client(&mut scopes);
+        for scope in scopes.all_mut() {
+            load.renew(scope);
+            load.check(scope);
+        }
+        let config = load.config(&scopes);
+        load.problems
+            .sort_by(|a, b| (a.file, &a.property).cmp(&(b.file, &b.property)));
+        load.problems.dedup();
+        load.warnings.sort_by_key(|warning| warning.severity);
+        Self {
+            settings: scopes.settings(),
+            config: if load.problems.is_empty() {
+                Ok(config)
+            } else {
+                Err(load.problems)
+            },
+            warnings: load.warnings,
+        }
+    }
+}
+
+/// A property as given.
+#[derive(Clone)]
+struct Given {
+    file: File,
+    /// Its name in the file, prefix and all.
+    name: String,
+    value: String,
+    /// What may be printed: the text with `${…}` as it stands in the file.
+    shown: String,
+}
+
+/// Properties of one section, those given and those that are not.
+struct Scope {
+    section: &'static Section,
+    /// Before each name in messages about what is missing.
+    prefix: String,
+    /// Where what is missing should be.
+    file: File,
+    given: BTreeMap<String, Given>,
+}
+
+impl Scope {
+    fn new(section: &'static Section, file: File, prefix: &str) -> Self {
+        Self {
+            section,
+            prefix: prefix.to_owned(),
+            file,
+            given: BTreeMap::new(),
+        }
+    }
+
+    fn row(&self, name: &str) -> &'static Property {
+        match self.section.find(name) {
+            Some(row) => row,
+            // Tests read every property there is.
+            None => unreachable!("{name} is in no row of the table {}", self.section.title),
+        }
+    }
+
+    fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// The value given, when it is allowed, or the default.
+    fn text(&self, name: &str) -> Option<&str> {
+        let row = self.row(name);
+        let given = self.given.get(name).map(|given| given.value.as_str());
+        let given = given.filter(|value| row.check(value, self.section.wording).is_ok());
+        given.or(match row.default {
+            Value::Is(default) => Some(default),
+            Value::None | Value::Required => None,
+        })
+    }
+
+    /// As `text`, nothing where it is empty.
+    fn optional(&self, name: &str) -> Option<String> {
+        self.text(name)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    }
+
+    /// As `text`, empty where nothing is given: a problem is noted then.
+    fn required(&self, name: &str) -> String {
+        self.text(name).unwrap_or_default().to_owned()
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        self.text(name)
+            .is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.text(name).and_then(|text| text.parse().ok())
+    }
+
+    /// A number the table bounds to what `T` holds.
+    fn int<T: TryFrom<i64> + Default>(&self, name: &str) -> T {
+        self.number(name)
+            .and_then(|number| T::try_from(number).ok())
+            .unwrap_or_default()
+    }
+
+    fn millis(&self, name: &str) -> Duration {
+        Duration::from_millis(self.int(name))
+    }
+
+    fn word<T: Named>(&self, name: &str) -> T {
+        let word = self.text(name).and_then(T::named);
+        match word.or_else(|| T::NAMES.first().and_then(|name| T::named(name))) {
+            Some(word) => word,
+            None => unreachable!("{name} has no values"),
+        }
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let items = self
+            .text(name)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim);
+        items
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn patterns(&self, name: &str) -> Vec<Pattern> {
+        self.text(name)
+            .and_then(|text| Pattern::list(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// `<of>.include.list` and `<of>.exclude.list`.
+    fn filter(&self, of: &str) -> Filter {
+        let include = self.patterns(&format!("{of}.include.list"));
+        let exclude = self.patterns(&format!("{of}.exclude.list"));
+        match (include.is_empty(), exclude.is_empty()) {
+            (false, _) => Filter::Include(include),
+            (true, false) => Filter::Exclude(exclude),
+            (true, true) => Filter::All,
+        }
+    }
+
+    /// Names given between `before` and `after`, with their values.
+    fn family<'a>(
+        &'a self,
+        before: &'a str,
+        after: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Given)> {
+        self.given.iter().filter_map(move |(name, given)| {
+            let word = name.strip_prefix(before)?.strip_suffix(after)?;
+            (!word.is_empty()).then_some((word, given))
+        })
+    }
+}
+
+/// Every scope of a pair of files.
+struct Scopes {
+    worker: Scope,
+    connect: Scope,
+    debezium: Scope,
+    penstock: Scope,
+    client: Scope,
+    /// Of keys, values and headers, as sorted from the files: (worker's, connector's).
+    converter_settings: [(BTreeMap<String, Given>, BTreeMap<String, Given>); 3],
+    converters: [Scope; 3],
+    worker_client: BTreeMap<String, Given>,
+    connector_client: BTreeMap<String, Given>,
+    /// The worker's own `security.protocol`, `sasl.*`, `ssl.*`.
+    worker_security: BTreeMap<String, Given>,
+}
+
+const SIDES: [&str; 3] = ["key.converter", "value.converter", "header.converter"];
+
+impl Default for Scopes {
+    fn default() -> Self {
+        let converter = |side: &str| Scope::new(&STRING, File::Worker, &format!("{side}."));
+        Self {
+            worker: Scope::new(&WORKER, File::Worker, ""),
+            connect: Scope::new(&CONNECT, File::Connector, ""),
+            debezium: Scope::new(&DEBEZIUM, File::Connector, ""),
+            penstock: Scope::new(&PENSTOCK, File::Connector, ""),
+            client: Scope::new(&CLIENT, File::Worker, "producer."),
+            converter_settings: Default::default(),
+            converters: SIDES.map(converter),
+            worker_client: BTreeMap::new(),
+            connector_client: BTreeMap::new(),
+            worker_security: BTreeMap::new(),
+        }
+    }
+}
+
+impl Scopes {
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Scope> {
+        [
+            &mut self.worker,
+            &mut self.connect,
+            &mut self.debezium,
+            &mut self.penstock,
+        ]
+        .into_iter()
+        .chain(&mut self.converters)
+        .chain([&mut self.client])
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        let scopes = [&self.worker, &self.connect, &self.debezium, &self.penstock];
+        for scope in scopes
+            .into_iter()
+            .chain(&self.converters)
+            .chain([&self.client])
+        {
+            let rows = scope.section.properties.iter();
+            for row in rows.filter(|row| row.status == Status::Works) {
+                let is_row = |name: &str| {
+                    scope
+                        .section
+                        .find(name)
+                        .is_some_and(|found| std::ptr::eq(found, row))
+                };
+                let mut given = scope
+                    .given
+                    .iter()
+                    .filter(|(name, _)| is_row(name))
+                    .peekable();
+                if given.peek().is_none() && !row.name.contains('<') {
+                    settings.push(Setting {
+                        section: scope.section.title,
+                        name: format!("{}{}", scope.prefix, row.name),
+                        value: match row.default {
+                            Value::Is(default) => Some(default.to_owned()),
+                            Value::None | Value::Required => None,
+                        },
+                        file: None,
+                    });
+                }
+                settings.extend(given.map(|(name, given)| Setting {
+                    section: scope.section.title,
+                    name: format!("{}{name}", scope.prefix),
+                    value: Some(if row.is_secret() {
+                        "[hidden]".to_owned()
+                    } else {
+                        given.shown.clone()
+                    }),
+                    file: Some(given.file),
+                }));
+            }
+        }
+        settings
+    }
+}
+
+#[derive(Default)]
+struct Load {
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+impl Load {
+    fn warn(&mut self, property: &str, text: String) {
+        let property = property.to_owned();
+        self.warnings.push(Warning {
+            severity: Severity::Warn,
+            property,
+            text,
+        });
+    }
+
+    fn note(&mut self, property: &str, text: String) {
+        let property = property.to_owned();
+        self.warnings.push(Warning {
+            severity: Severity::Note,
+            property,
+            text,
+        });
+    }
+
+    /// Notes a problem with `name` of `scope`, given or missing.
+    fn problem(&mut self, scope: &Scope, name: &str, message: impl Into<String>) {
+        let is_secret = scope.section.find(name).is_some_and(Property::is_secret);
+        let message = message.into();
+        self.problems.push(match scope.given.get(name) {
+            Some(given) => Problem {
+                file: given.file,
+                property: given.name.clone(),
+                value: (!is_secret).then(|| given.shown.clone()),
+                message,
+            },
+            None => Problem {
+                file: scope.file,
+                property: format!("{}{name}", scope.prefix),
+                value: None,
+                message,
+            },
+        });
+    }
+
+    // ---- sorting: whose property is it? -----------------------------------------------------
+
+    fn given(&mut self, file: File, name: &str, text: &str, providers: &Providers) -> Given {
+        let (value, is_filled) = match providers.resolve(text) {
+            Ok(resolved) => {
+                for left in resolved.left {
+                    self.warn(name, format!("{name}: {left}"));
+                }
+                (resolved.value, resolved.is_filled)
+            }
+            Err(message) => {
+                let value = Some(text.to_owned());
+                self.problems.push(Problem {
+                    file,
+                    property: name.to_owned(),
+                    value,
+                    message,
+                });
+                (String::new(), true)
+            }
+        };
+        let shown = if is_filled {
+            text.to_owned()
+        } else {
+            without_user_info(text)
+        };
+        Given {
+            file,
+            name: name.to_owned(),
+            value,
+            shown,
+        }
+    }
+
+    fn sort_worker(&mut self, file: &Properties, providers: &Providers, scopes: &mut Scopes) {
+        for (name, text) in file.iter() {
+            let given = self.given(File::Worker, name, text, providers);
+            if let Some((side, setting)) = converter_setting(name) {
+                scopes.converter_settings[side]
+                    .0
+                    .insert(setting.to_owned(), given);
+            } else if let Some(setting) = name.strip_prefix("producer.") {
+                scopes.worker_client.insert(setting.to_owned(), given);
+            } else if is_security(name) {
+                scopes.worker_security.insert(name.to_owned(), given);
+            } else if WORKER.find(name).is_some() {
+                scopes.worker.given.insert(name.to_owned(), given);
+            } else if DEBEZIUM.find(name).or_else(|| CONNECT.find(name)).is_some() {
+                self.warn(
+                    name,
+                    format!("{name} has no effect here: it belongs into the connector's file"),
+                );
+            } else {
+                let known = names(&WORKER, "")
+                    .chain(names(&CLIENT, "producer."))
+                    .chain(converter_names());
+                self.unknown(name, known);
+            }
+        }
+    }
+
+    fn sort_connector(&mut self, file: &Properties, providers: &Providers, scopes: &mut Scopes) {
+        // Settings of what `converters` and `post.processors` name stand under those names.
+        let named =
+            ["converters", "post.processors"].map(|list| file.get(list).unwrap_or_default());
+        let named: Vec<_> = named
+            .iter()
+            .flat_map(|list| list.split(',').map(str::trim))
+            .collect();
+        for (name, text) in file.iter() {
+            let given = self.given(File::Connector, name, text, providers);
+            let into = |scope: &mut Scope, given| scope.given.insert(name.to_owned(), given);
+            if let Some((side, setting)) = converter_setting(name) {
+                scopes.converter_settings[side]
+                    .1
+                    .insert(setting.to_owned(), given);
+            } else if let Some(setting) = name.strip_prefix("producer.override.") {
+                scopes.connector_client.insert(setting.to_owned(), given);
+            } else if CONNECT.find(name).is_some() {
+                into(&mut scopes.connect, given);
+            } else if DEBEZIUM.find(name).is_some() {
+                into(&mut scopes.debezium, given);
+            } else if PENSTOCK.find(name).is_some() {
+                into(&mut scopes.penstock, given);
+            } else if WORKER.find(name).is_some() || name.starts_with("producer.") {
+                self.warn(
+                    name,
+                    format!("{name} has no effect here: it belongs into the worker's file"),
+                );
+            } else if !named.iter().any(|own| {
+                !own.is_empty()
+                    && name
+                        .strip_prefix(own)
+                        .is_some_and(|rest| rest.starts_with('.'))
+            }) {
+                let known = names(&CONNECT, "")
+                    .chain(names(&DEBEZIUM, ""))
+                    .chain(names(&PENSTOCK, ""))
+                    .chain(names(&CLIENT, "producer.override."))
+                    .chain(converter_names());
+                self.unknown(name, known);
+            }
+        }
+    }
+
+    fn unknown(&mut self, name: &str, known: impl Iterator<Item = String>) {
+        let text = match table::nearest(name, known) {
+            Some(nearest) => format!("{name} is no known property: did you mean {nearest}?"),
+            None => format!("{name} is no known property"),
+        };
+        self.warn(name, text);
+    }
+
+    /// A converter that the connector names brings all of its settings; else all are the worker's.
+    fn choose_converters(&mut self, scopes: &mut Scopes) {
+        for (side, (worker, connector)) in SIDES
+            .iter()
+            .zip(std::mem::take(&mut scopes.converter_settings))
+        {
+            let class_of = |scope: &Scope| {
+                scope
+                    .given
+                    .get(*side)
+                    .map(|given| given.value.trim().to_owned())
+            };
+            let (class, file, given, idle) = match class_of(&scopes.connect) {
+                Some(class) => (Some(class), File::Connector, connector, BTreeMap::new()),
+                None => (class_of(&scopes.worker), File::Worker, worker, connector),
+            };
+            for given in idle.values() {
+                self.warn(&given.name, format!(
+                    "{} has no effect: the connector's file names no {side}, and the worker's takes only the worker's settings",
+                    given.name
+                ));
+            }
+            let section = match class.as_deref() {
+                Some("io.confluent.connect.avro.AvroConverter") => &AVRO,
+                Some("org.apache.kafka.connect.json.JsonConverter") => &JSON,
+                _ => &STRING,
+            };
+            let mut scope = Scope::new(section, file, &format!("{side}."));
+            for (setting, given) in given {
+                if section.find(&setting).is_some() {
+                    scope.given.insert(setting, given);
+                } else if [&AVRO, &JSON, &STRING]
+                    .iter()
+                    .any(|other| other.find(&setting).is_some())
+                {
+                    let class = class.as_deref().unwrap_or("the converter");
+                    let class = class.rsplit('.').next().unwrap_or(class);
+                    self.note(
+                        &given.name,
+                        format!("{} has no effect: {class} has no such setting", given.name),
+                    );
+                } else {
+                    self.unknown(&given.name, names(section, &format!("{side}.")));
+                }
+            }
+            if let Some(slot) = SIDES.iter().position(|own| own == side) {
+                scopes.converters[slot] = scope;
+            }
+            if class.is_none() && *side != "header.converter" {
+                self.problem(&scopes.worker, side, missing(Wording::Kafka, side));
+            }
+        }
+    }
+
+    /// `producer.` of the worker, then `producer.override.` of the connector as far as the policy
+    /// lets it; where neither says how to be secure, as the worker itself is.
+    fn merge_client(&mut self, scopes: &mut Scopes) {
+        let policy = scopes
+            .worker
+            .text("connector.client.config.override.policy")
+            .unwrap_or_default();
+        let policy = policy.to_ascii_lowercase();
+        let allowlist = scopes
+            .worker
+            .list("connector.client.config.override.allowlist");
+        let mut merged = std::mem::take(&mut scopes.worker_client);
+        for (setting, given) in std::mem::take(&mut scopes.connector_client) {
+            let is_allowed = match policy.as_str() {
+                "none" => false,
+                "principal" => ["sasl.jaas.config", "sasl.mechanism", "security.protocol"]
+                    .contains(&setting.as_str()),
+                "allowlist" => allowlist.contains(&setting),
+                _ => true,
+            };
+            if is_allowed {
+                merged.insert(setting, given);
+            } else {
+                self.problems.push(Problem {
+                    file: File::Connector,
+                    property: given.name.clone(),
+                    value: None,
+                    message: format!(
+                        "The worker's connector.client.config.override.policy={policy} does not \
+                         allow '{setting}' to be overridden in the connector configuration."
+                    ),
+                });
+            }
+        }
+        let security = std::mem::take(&mut scopes.worker_security);
+        if merged.keys().any(|name| is_security(name)) {
+            // Connect's producers never see these either.
+        } else {
+            merged.extend(security);
+        }
+        for (setting, given) in merged {
+            if CLIENT.find(&setting).is_some() {
+                scopes.client.given.insert(setting, given);
+            } else {
+                let prefix = given
+                    .name
+                    .strip_suffix(setting.as_str())
+                    .unwrap_or_default();
+                self.unknown(&given.name, names(&CLIENT, prefix));
+            }
+        }
+    }
+
+    // ---- old names and values ---------------------------------------------------------------
+
+    fn renew(&mut self, scope: &mut Scope) {
+        for (old, mut given) in scope.given.clone() {
+            let Status::Renamed(new) = scope.row(&old).status else {
+                continue;
+            };
+            scope.given.remove(&old);
+            let value = given.value.trim().to_ascii_lowercase();
+            let renewed = match (old.as_str(), value.as_str()) {
+                ("sanitize.field.names", "true") => Some("avro"),
+                ("sanitize.field.names", "false") => Some("none"),
+                ("truncate.handling.mode", "include") => Some("none"),
+                ("truncate.handling.mode", "skip") => Some("t"),
+                ("flush.lsn.source", "true") => Some("connector"),
+                ("flush.lsn.source", "false") => Some("manual"),
+                ("internal.slot.seek.to.known.offset.on.start", "true") => Some("trust_offset"),
+                ("internal.slot.seek.to.known.offset.on.start", "false") => Some("no_validation"),
+                _ => None,
+            };
+            let new_name = format!(
+                "{}{new}",
+                given.name.strip_suffix(old.as_str()).unwrap_or_default()
+            );
+            if scope.is_given(new) {
+                self.warn(
+                    &old,
+                    format!(
+                        "{} has no effect: it is the old name of {new_name}, which is given too",
+                        given.name
+                    ),
+                );
+                continue;
+            }
+            let meaning = match renewed {
+                Some(renewed) => format!("{new_name}={renewed}"),
+                None => new_name,
+            };
+            self.warn(
+                &old,
+                format!(
+                    "{} is an old name: it still works, please write {meaning}",
+                    given.name
+                ),
+            );
+            if let Some(renewed) = renewed {
+                given.value = renewed.to_owned();
+            }
+            scope.given.insert(new.to_owned(), given);
+        }
+        for (name, given) in &mut scope.given {
+            let Some(row) = scope.section.find(name) else {
+                continue;
+            };
+            if !matches!(row.kind, Kind::Verbatim) && name != "database.password" {
+                given.value = given.value.trim().to_owned();
+            }
+            let renamed: &[(&str, &str)] = match row.kind {
+                Kind::Word(words) => words.renamed,
+                Kind::Class(_) => table::RENAMED_TRANSFORMS,
+                _ => &[],
+            };
+            let renamed = renamed
+                .iter()
+                .find(|(old, _)| old.eq_ignore_ascii_case(&given.value));
+            if let Some((old, new)) = renamed {
+                self.warn(name, match name.as_str() {
+                    "plugin.name" => format!(
+                        "plugin.name={old}: the output plug-in used is pgoutput, PostgreSQL's own; \
+                         please write plugin.name=pgoutput"
+                    ),
+                    _ => format!("{}={old} is an old value: it still works, please write {new}", given.name),
+                });
+                given.value = (*new).to_owned();
+            }
+        }
+    }
+
+    // ---- checking ---------------------------------------------------------------------------
+
+    fn check(&mut self, scope: &Scope) {
+        for (name, given) in &scope.given {
+            let row = scope.row(name);
+            // Connect's list of a section's `default` group is the only one that may be empty.
+            let is_default = match row.default {
+                Value::Is(default) => default.eq_ignore_ascii_case(&given.value),
+                Value::None | Value::Required => given.value.is_empty(),
+            };
+            match row.status {
+                Status::NoEffect(why) => {
+                    self.note(name, format!("{} has no effect: {why}", given.name));
+                }
+                Status::Ignored(line) if !is_default => {
+                    self.warn(
+                        name,
+                        format!("{} is not supported: {line}", shown_pair(row, given)),
+                    );
+                }
+                Status::Refused(line) if !is_default => {
+                    self.problem(scope, name, line);
+                    continue;
+                }
+                _ => {}
+            }
+            if given.value.is_empty() && row.default == Value::Required {
+                self.problem(scope, name, missing(scope.section.wording, name));
+            } else if given.value.is_empty() && row.default == Value::None {
+                // As if it were not there.
+            } else if let Err(message) = row.check(&given.value, scope.section.wording) {
+                let message = if given.shown == given.value || given.value.is_empty() {
+                    message
+                } else {
+                    message.replace(&given.value, &given.shown)
+                };
+                self.problem(scope, name, message);
+            }
+        }
+        for row in scope.section.properties {
+            let is_missing = row.default == Value::Required && !scope.is_given(row.name);
+            // A converter may be the worker's or the connector's; that was looked into.
+            if is_missing && !SIDES.contains(&row.name) {
+                self.problem(scope, row.name, missing(scope.section.wording, row.name));
+            }
+        }
+    }
+
+    /// Rules that more than one property take part in, and the values.
+    fn config(&mut self, scopes: &Scopes) -> Config {
+        let Scopes {
+            worker,
+            connect,
+            debezium,
+            ..
+        } = scopes;
+        let name = connect.required("name");
+        for of in ["schema", "table", "column", "message.prefix"] {
+            let (include, exclude) = (format!("{of}.include.list"), format!("{of}.exclude.list"));
+            if debezium.optional(&include).is_some() && debezium.optional(&exclude).is_some() {
+                self.problem(
+                    debezium,
+                    &exclude,
+                    format!("\"{include}\" is already specified"),
+                );
+            }
+        }
+        let queue: i64 = debezium.int("max.queue.size");
+        if queue <= debezium.int("max.batch.size") {
+            self.problem(
+                debezium,
+                "max.queue.size",
+                "Must be larger than the maximum batch size",
+            );
+        }
+        if !debezium.is_given("plugin.name") {
+            self.note(
+                "plugin.name",
+                "plugin.name is not set: the output plug-in used is pgoutput, PostgreSQL's own"
+                    .to_owned(),
+            );
+        }
+        let sink = self.sink(scopes, &name);
+        Config {
+            source: self.source(debezium),
+            capture: self.capture(debezium),
+            encode: self.encode(scopes, sink.sasl.as_ref()),
+            offsets: Offsets {
+                topic: connect
+                    .optional("offsets.storage.topic")
+                    .or_else(|| worker.optional("offset.storage.topic"))
+                    .unwrap_or_default(),
+                partitions: worker.int("offset.storage.partitions"),
+                replication_factor: worker.int("offset.storage.replication.factor"),
+                file: worker.optional("offset.storage.file.filename"),
+                flush_interval: worker.millis("offset.flush.interval.ms"),
+            },
+            sink,
+            shutdown_timeout: worker.millis("task.shutdown.graceful.timeout.ms"),
+            name,
+        }
+    }
+
+    fn source(&mut self, debezium: &Scope) -> Source {
+        let parameters = debezium.optional("slot.stream.params").unwrap_or_default();
+        let parameters = parameters
+            .split(';')
+            .filter_map(|part| part.split_once('='));
+        let identities = debezium
+            .optional("replica.identity.autoset.values")
+            .unwrap_or_default();
+        Source {
+            host: debezium.required("database.hostname"),
+            port: debezium.int("database.port"),
+            user: debezium.required("database.user"),
+            password: debezium.optional("database.password"),
+            database: debezium.required("database.dbname"),
+            ssl_mode: debezium.word("database.sslmode"),
+            ssl_root_cert: debezium.optional("database.sslrootcert"),
+            ssl_cert: debezium.optional("database.sslcert"),
+            ssl_key: debezium.optional("database.sslkey"),
+            initial_statements: statements(
+                &debezium
+                    .optional("database.initial.statements")
+                    .unwrap_or_default(),
+            ),
+            slot: debezium.required("slot.name"),
+            slot_drop_on_stop: debezium.boolean("slot.drop.on.stop"),
+            slot_failover: debezium.boolean("slot.failover"),
+            slot_stream_params: parameters
+                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+                .collect(),
+            slot_max_retries: debezium.int("slot.max.retries"),
+            slot_retry_delay: debezium.millis("slot.retry.delay.ms"),
+            publication: debezium.required("publication.name"),
+            publication_autocreate: debezium.word("publication.autocreate.mode"),
+            publish_via_partition_root: debezium.boolean("publish.via.partition.root"),
+            replica_identities: split_list(&identities)
+                .iter()
+                .filter_map(|entry| parse_replica_identity(entry))
+                .filter_map(|(table, identity)| Some((Pattern::new(&table).ok()?, identity)))
+                .collect(),
+            query_timeout: debezium
+                .number("database.query.timeout.ms")
+                .and_then(|ms| u64::try_from(ms).ok())
+                .filter(|&ms| ms > 0)
+                .map(Duration::from_millis),
+            connect_timeout: debezium.millis("connection.validation.timeout.ms"),
+            tcp_keepalive: debezium.boolean("database.tcpKeepAlive"),
+            offset_mismatch: debezium.word("offset.mismatch.strategy"),
+            lsn_flush: debezium.word("lsn.flush.mode"),
+            status_update_interval: debezium.millis("status.update.interval.ms"),
+            max_retries: debezium
+                .number("errors.max.retries")
+                .and_then(|retries| u32::try_from(retries).ok()),
+            retry_wait: debezium.millis("retriable.restart.connector.wait.ms"),
+        }
+    }
+
+    fn capture(&mut self, debezium: &Scope) -> Capture {
+        const OVERRIDES: &str = "snapshot.select.statement.overrides";
+        let tables = debezium.list(OVERRIDES);
+        let mut snapshot_overrides = BTreeMap::new();
+        for table in &tables {
+            match debezium.optional(&format!("{OVERRIDES}.{table}")) {
+                Some(statement) => {
+                    snapshot_overrides.insert(table.clone(), statement);
+                }
+                None => self.warn(OVERRIDES, format!(
+                    "{OVERRIDES} names {table}, and there is no {OVERRIDES}.{table}: the whole table is copied"
+                )),
+            }
+        }
+        for (table, given) in debezium.family("snapshot.select.statement.overrides.", "") {
+            if !tables.iter().any(|listed| listed == table) {
+                self.warn(
+                    &given.name,
+                    format!(
+                        "{} has no effect: {OVERRIDES} does not name {table}",
+                        given.name
+                    ),
+                );
+            }
+        }
+        let snapshot_tables = debezium.patterns("snapshot.include.collection.list");
+        let skipped = debezium
+            .text("skipped.operations")
+            .filter(|_| debezium.is_given("skipped.operations"));
+        Capture {
+            tables: TableFilter {
+                schemas: debezium.filter("schema"),
+                tables: debezium.filter("table"),
+                ignore_builtin: debezium.boolean("table.ignore.builtin"),
+            },
+            columns: debezium.filter("column"),
+            snapshot_mode: debezium.word("snapshot.mode"),
+            snapshot_tables: if snapshot_tables.is_empty() {
+                Filter::All
+            } else {
+                Filter::Include(snapshot_tables)
+            },
+            snapshot_max_threads: debezium.int("snapshot.max.threads"),
+            snapshot_overrides,
+            snapshot_delay: debezium.millis("snapshot.delay.ms"),
+            streaming_delay: debezium.millis("streaming.delay.ms"),
+            skipped_operations: skipped.map(|words| {
+                words
+                    .split(',')
+                    .filter_map(|word| Operation::named(word.trim()))
+                    .collect()
+            }),
+            skip_unchanged: debezium.boolean("skip.messages.without.change"),
+            heartbeat_interval: debezium.millis("heartbeat.interval.ms"),
+            heartbeat_action_query: debezium.optional("heartbeat.action.query"),
+            transaction_metadata: debezium.boolean("provide.transaction.metadata"),
+            message_prefixes: debezium.filter("message.prefix"),
+        }
+    }
+
+    fn encode(&mut self, scopes: &Scopes, sasl: Option<&Sasl>) -> Encode {
+        let debezium = &scopes.debezium;
+        let topic_prefix = debezium.required("topic.prefix");
+        let delimiter = debezium.required("topic.delimiter");
+        let heartbeat_topic = debezium
+            .optional("topic.heartbeat.name")
+            .unwrap_or_else(|| {
+                format!(
+                    "{}{delimiter}{topic_prefix}",
+                    debezium.required("topic.heartbeat.prefix")
+                )
+            });
+        let names_avro = ["key.converter", "value.converter"].iter().any(|side| {
+            let class = scopes
+                .connect
+                .given
+                .get(*side)
+                .map(|given| given.value.as_str());
+            matches!(
+                class,
+                Some(
+                    "io.confluent.connect.avro.AvroConverter"
+                        | "io.apicurio.registry.utils.converter.AvroConverter"
+                )
+            )
+        });
+        let field_names = match debezium.word("field.name.adjustment.mode") {
+            NameAdjustment::None if names_avro => NameAdjustment::Avro,
+            mode => mode,
+        };
+        let unavailable = debezium.required("unavailable.value.placeholder");
+        let unavailable = match unavailable.strip_prefix("hex:") {
+            None => unavailable.into_bytes(),
+            Some(digits) => unhex(digits).unwrap_or_else(|| {
+                let message = "Hexadecimal digits, two for each byte, are expected after hex:";
+                self.problem(debezium, "unavailable.value.placeholder", message);
+                Vec::new()
+            }),
+        };
+        let key_columns = debezium.optional("message.key.columns").unwrap_or_default();
+        let message_keys = key_columns.split(';').filter_map(|entry| {
+            let (table, columns) = entry.split_once(':')?;
+            let columns = columns
+                .split(',')
+                .map(|column| column.trim().to_owned())
+                .collect();
+            Some((Pattern::new(table.trim()).ok()?, columns))
+        });
+        Encode {
+            transaction_topic: format!(
+                "{topic_prefix}{delimiter}{}",
+                debezium.required("topic.transaction")
+            ),
+            heartbeat_topic,
+            topic_naming: self.topic_naming(debezium),
+            topic_prefix,
+            topic_delimiter: delimiter,
+            key_converter: self.converter(scopes, 0, sasl),
+            value_converter: self.converter(scopes, 1, sasl),
+            header_converter: self.converter(scopes, 2, sasl),
+            decimal: debezium.word("decimal.handling.mode"),
+            time: debezium.word("time.precision.mode"),
+            interval: debezium.word("interval.handling.mode"),
+            hstore: debezium.word("hstore.handling.mode"),
+            binary: debezium.word("binary.handling.mode"),
+            money_fraction_digits: debezium.int("money.fraction.digits"),
+            include_unknown: debezium.boolean("include.unknown.datatypes"),
+            unavailable,
+            schema_names: debezium.word("schema.name.adjustment.mode"),
+            field_names,
+            tombstones: debezium.boolean("tombstones.on.delete"),
+            extended_headers: debezium.boolean("extended.headers.enabled"),
+            message_keys: message_keys.collect(),
+            column_rules: self.column_rules(debezium),
+            transforms: self.transforms(&scopes.connect),
+            conversion_failure: debezium.word("event.converting.failure.handling.mode"),
+            compat: scopes.penstock.word("penstock.compat"),
+        }
+    }
+
+    fn topic_naming(&mut self, debezium: &Scope) -> TopicNaming {
+        let class = debezium.required("topic.naming.strategy");
+        if class.contains("Unicode") {
+            return TopicNaming::SchemaUnicode;
+        }
+        if !class.contains("Regex") {
+            return TopicNaming::Schema;
+        }
+        for name in ["topic.regex", "topic.replacement"] {
+            if !debezium.is_given(name) {
+                self.problem(debezium, name, "A value is required");
+            }
+        }
+        let regex = Pattern::new(&debezium.optional("topic.regex").unwrap_or_default());
+        match (regex, debezium.text("topic.replacement")) {
+            (Ok(regex), Some(replacement)) => TopicNaming::Regex {
+                regex,
+                replacement: replacement.to_owned(),
+            },
+            _ => TopicNaming::Schema,
+        }
+    }
+
+    /// In the order in which Debezium looks for a column's rule; only the first one counts.
+    fn column_rules(&mut self, debezium: &Scope) -> Vec<ColumnRule> {
+        let mut rules = Vec::new();
+        let mut add = |given: &str, action| {
+            if let Ok(patterns) = Pattern::list(given)
+                && !patterns.is_empty()
+            {
+                rules.push(ColumnRule {
+                    columns: Filter::Include(patterns),
+                    action,
+                });
+            }
+        };
+        for (before, after) in [
+            ("column.truncate.to.", ".chars"),
+            ("column.mask.with.", ".chars"),
+        ] {
+            for (length, given) in debezium.family(before, after) {
+                match length.parse::<u32>() {
+                    Ok(length) if before == "column.mask.with." => {
+                        add(&given.value, ColumnAction::Mask(length));
+                    }
+                    Ok(0) | Err(_) => {
+                        let message =
+                            format!("A number of characters is expected instead of {length}");
+                        self.problem(debezium, &format!("{before}{length}{after}"), message);
+                    }
+                    Ok(length) => add(&given.value, ColumnAction::Truncate(length)),
+                }
+            }
+        }
+        if let Some(list) = debezium.optional("column.propagate.source.type") {
+            add(&list, ColumnAction::PropagateType);
+        }
+        if let Some(list) = debezium.optional("datatype.propagate.source.type") {
+            add(&list, ColumnAction::PropagateDatatype);
+        }
+        for (rest, given) in debezium.family("column.mask.hash.", "") {
+            let (v2, rest) = match rest.strip_prefix("v2.") {
+                Some(rest) => (true, rest),
+                None => (false, rest),
+            };
+            let Some((algorithm, salt)) = rest.split_once(".with.salt.") else {
+                continue;
+            };
+            if !DIGESTS
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(algorithm))
+            {
+                let name = format!("column.mask.hash.{}{rest}", if v2 { "v2." } else { "" });
+                let message = format!("The digest {algorithm} is none of {}", DIGESTS.join(", "));
+                self.problem(debezium, &name, message);
+                continue;
+            }
+            let (algorithm, salt) = (algorithm.to_ascii_uppercase(), salt.to_owned());
+            add(
+                &given.value,
+                ColumnAction::Hash {
+                    algorithm,
+                    salt,
+                    v2,
+                },
+            );
+        }
+        rules
+    }
+
+    fn transforms(&mut self, connect: &Scope) -> Vec<Transform> {
+        let aliases = connect.list("transforms");
+        for (rest, given) in connect.family("transforms.", "") {
+            let is_listed = aliases.iter().any(|alias| {
+                rest.strip_prefix(alias.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
+            });
+            if !is_listed {
+                self.warn(
+                    &given.name,
+                    format!("{} has no effect: transforms does not name it", given.name),
+                );
+            }
+        }
+        let mut transforms = Vec::new();
+        for alias in aliases {
+            let type_name = format!("transforms.{alias}.type");
+            if !connect.is_given(&type_name) {
+                self.problem(connect, &type_name, missing(Wording::Kafka, &type_name));
+                continue;
+            }
+            let prefix = format!("transforms.{alias}.");
+            let mut options = BTreeMap::new();
+            for (option, given) in connect.family(&prefix, "") {
+                if option == "type" || option == "predicate" || option == "negate" {
+                    continue;
+                }
+                if table::TRANSFORM_OPTIONS.contains(&option) {
+                    options.insert(option.to_owned(), given.value.clone());
+                } else {
+                    let known = table::TRANSFORM_OPTIONS
+                        .iter()
+                        .map(|known| format!("{prefix}{known}"));
+                    self.unknown(&given.name, known);
+                }
+            }
+            self.renew_unwrap(&prefix, &mut options);
+            let class = connect.required(&type_name);
+            transforms.push(Transform {
+                alias,
+                class,
+                options,
+            });
+        }
+        transforms
+    }
+
+    /// ExtractNewRecordState's options of 1.x and 2.x, in today's names.
+    fn renew_unwrap(&mut self, prefix: &str, options: &mut BTreeMap<String, String>) {
+        let is_true = |text: &String| text.eq_ignore_ascii_case("true");
+        let drop_tombstones = options.remove("drop.tombstones");
+        let deletes = options.remove("delete.handling.mode");
+        if drop_tombstones.is_some() || deletes.is_some() {
+            let drops = drop_tombstones.as_ref().is_none_or(is_true);
+            let mode = match (deletes.as_deref().unwrap_or("drop"), drops) {
+                ("rewrite", true) => "rewrite",
+                ("rewrite", false) => "rewrite-with-tombstone",
+                ("none", _) => "delete-to-tombstone",
+                (_, true) => "drop",
+                (_, false) => "tombstone",
+            };
+            let new = "delete.tombstone.handling.mode";
+            self.warn(prefix, format!(
+                "{prefix}drop.tombstones and {prefix}delete.handling.mode are old names: they still \
+                 work, please write {prefix}{new}={mode}"
+            ));
+            options
+                .entry(new.to_owned())
+                .or_insert_with(|| mode.to_owned());
+        }
+        if let Some(fields) = options.remove("add.source.fields") {
+            let fields: Vec<_> = fields
+                .split(',')
+                .map(|field| format!("source.{}", field.trim()))
+                .collect();
+            self.warn(prefix, format!(
+                "{prefix}add.source.fields is an old name: it still works, please write {prefix}add.fields"
+            ));
+            options
+                .entry("add.fields".to_owned())
+                .or_insert_with(|| fields.join(","));
+        }
+        if options
+            .remove("operation.header")
+            .as_ref()
+            .is_some_and(is_true)
+        {
+            self.warn(prefix, format!(
+                "{prefix}operation.header is an old name: it still works, please write {prefix}add.headers=op"
+            ));
+            options
+                .entry("add.headers".to_owned())
+                .or_insert_with(|| "op".to_owned());
+        }
+    }
+
+    // ---- converters and the client ----------------------------------------------------------
+
+    fn converter(&mut self, scopes: &Scopes, side: usize, sasl: Option<&Sasl>) -> Converter {
+        let scope = &scopes.converters[side];
+        let class = scopes
+            .connect
+            .text(SIDES[side])
+            .or_else(|| scopes.worker.text(SIDES[side]));
+        match class.and_then(|class| class.rsplit('.').next()) {
+            Some("JsonConverter") => Converter::Json(JsonConverter {
+                schemas_enable: scope.boolean("schemas.enable"),
+                decimal_numeric: scope
+                    .text("decimal.format")
+                    .is_some_and(|f| f.eq_ignore_ascii_case("NUMERIC")),
+                replace_null_with_default: scope.boolean("replace.null.with.default"),
+            }),
+            Some("AvroConverter") => {
+                let strategy =
+                    ["key.subject.name.strategy", "value.subject.name.strategy"][side.min(1)];
+                let strategy = scope.required(strategy);
+                Converter::Avro(AvroConverter {
+                    registry: self.registry(scope, sasl),
+                    auto_register: scope.boolean("auto.register.schemas"),
+                    use_latest_version: scope.boolean("use.latest.version"),
+                    latest_compatibility_strict: scope.boolean("latest.compatibility.strict"),
+                    normalize: scope.boolean("normalize.schemas"),
+                    connect_meta_data: scope.boolean("connect.meta.data"),
+                    enhanced_schemas: scope.boolean("enhanced.avro.schema.support"),
+                    scrub_invalid_names: scope.boolean("scrub.invalid.names"),
+                    subject_name: match strategy.rsplit('.').next() {
+                        Some("RecordNameStrategy") => SubjectName::Record,
+                        Some("TopicRecordNameStrategy") => SubjectName::TopicRecord,
+                        _ => SubjectName::Topic,
+                    },
+                })
+            }
+            Some("StringConverter") => Converter::String,
+            Some("ByteArrayConverter") => Converter::ByteArray,
+            _ => Converter::SimpleHeader,
+        }
+    }
+
+    fn registry(&mut self, scope: &Scope, sasl: Option<&Sasl>) -> Registry {
+        let mut registry = Registry::new(Vec::new());
+        let mut user_info = None;
+        for url in scope.list("schema.registry.url") {
+            let (url, info) = split_user_info(&url);
+            user_info = user_info.or(info);
+            registry.urls.push(url.trim_end_matches('/').to_owned());
+        }
+        let source = scope
+            .required("basic.auth.credentials.source")
+            .to_ascii_uppercase();
+        registry.basic_auth = match source.as_str() {
+            "USER_INFO" => {
+                let info = scope.optional("basic.auth.user.info");
+                let info = info.and_then(|info| {
+                    info.split_once(':')
+                        .map(|(user, password)| (user.to_owned(), password.to_owned()))
+                });
+                if info.is_none() {
+                    self.problem(scope, "basic.auth.user.info", "user:password is expected, since basic.auth.credentials.source is USER_INFO");
+                }
+                info
+            }
+            "SASL_INHERIT" => {
+                if sasl.is_none() {
+                    self.problem(
+                        scope,
+                        "basic.auth.credentials.source",
+                        "The Kafka client has no sasl.jaas.config to inherit",
+                    );
+                }
+                sasl.map(|sasl| (sasl.user.clone(), sasl.password.clone()))
+            }
+            _ => user_info,
+        };
+        if scope.is_given("bearer.auth.credentials.source") {
+            registry.bearer_token = scope.optional("bearer.auth.token");
+            if registry.bearer_token.is_none() {
+                self.problem(
+                    scope,
+                    "bearer.auth.token",
+                    "A value is required, since bearer.auth.credentials.source is STATIC_TOKEN",
+                );
+            }
+        }
+        let headers = [
+            ("bearer.auth.logical.cluster", "target-sr-cluster"),
+            ("bearer.auth.identity.pool.id", "Confluent-Identity-Pool-Id"),
+        ];
+        for (name, header) in headers {
+            if let Some(value) = scope.optional(name) {
+                registry.request_headers.push((header.to_owned(), value));
+            }
+        }
+        for (header, given) in scope.family("request.header.", "") {
+            let is_name = header
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+            if is_name && !given.value.chars().any(char::is_control) {
+                registry
+                    .request_headers
+                    .push((header.to_owned(), given.value.clone()));
+            } else {
+                self.problem(
+                    scope,
+                    &format!("request.header.{header}"),
+                    "It is no header that HTTP allows",
+                );
+            }
+        }
+        registry.max_retries = scope.int("max.retries");
+        registry.retry_wait = scope.millis("retries.wait.ms");
+        registry.retry_wait_max = scope.millis("retries.max.wait.ms");
+        registry.connect_timeout = scope.millis("http.connect.timeout.ms");
+        registry.read_timeout = scope.millis("http.read.timeout.ms");
+        registry.tls = self.tls(scope, "schema.registry.ssl");
+        registry
+    }
+
+    fn tls(&mut self, scope: &Scope, prefix: &str) -> Tls {
+        let pem = |file: &str, text: &str| {
+            let text = scope.optional(&format!("{prefix}.{text}")).map(Pem::Text);
+            text.or_else(|| scope.optional(&format!("{prefix}.{file}")).map(Pem::File))
+        };
+        let tls = Tls {
+            root_cert: pem("truststore.location", "truststore.certificates"),
+            cert: pem("keystore.location", "keystore.certificate.chain"),
+            key: pem("keystore.location", "keystore.key"),
+            verify_hostname: scope
+                .given
+                .get(&format!("{prefix}.endpoint.identification.algorithm"))
+                .is_none_or(|given| !given.value.is_empty()),
+        };
+        if tls.cert.is_some() != tls.key.is_some() {
+            let name = format!(
+                "{prefix}.keystore.{}",
+                if tls.key.is_some() {
+                    "certificate.chain"
+                } else {
+                    "key"
+                }
+            );
+            self.problem(
+                scope,
+                &name,
+                "A value is required: certificate chain and key come together",
+            );
+        }
+        tls
+    }
+
+    fn sasl(&mut self, client: &Scope) -> Option<Sasl> {
+        const JAAS: &str = "sasl.jaas.config";
+        let Some(mechanism) = client.text("sasl.mechanism").and_then(SaslMechanism::named) else {
+            if !client.is_given("sasl.mechanism") {
+                let names = SaslMechanism::NAMES.join(", ");
+                self.problem(client, "sasl.mechanism", format!(
+                    "A value is required, since Kafka's default GSSAPI is not supported: one of {names}"
+                ));
+            }
+            return None;
+        };
+        let Some(config) = client.optional(JAAS) else {
+            self.problem(
+                client,
+                JAAS,
+                "A value is required: the login module with username and password",
+            );
+            return None;
+        };
+        let mut entry = match jaas::parse(&config) {
+            Ok(entry) => entry,
+            Err(fault) => {
+                self.problem(client, JAAS, fault);
+                return None;
+            }
+        };
+        let wanted = match mechanism {
+            SaslMechanism::Plain => "PlainLoginModule",
+            SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 => "ScramLoginModule",
+        };
+        if entry.class.rsplit('.').next() != Some(wanted) {
+            self.problem(
+                client,
+                JAAS,
+                format!("sasl.mechanism={} takes {wanted}", mechanism.name()),
+            );
+        }
+        if entry
+            .options
+            .get("tokenauth")
+            .is_some_and(|token| token.eq_ignore_ascii_case("true"))
+        {
+            self.problem(
+                client,
+                JAAS,
+                "Delegation tokens (tokenauth) are not supported",
+            );
+        }
+        let user = entry.options.remove("username");
+        let password = entry.options.remove("password");
+        let (Some(user), Some(password)) = (user, password) else {
+            self.problem(client, JAAS, "username and password are expected");
+            return None;
+        };
+        Some(Sasl {
+            mechanism,
+            user,
+            password,
+        })
+    }
+
+    fn sink(&mut self, scopes: &Scopes, name: &str) -> Sink {
+        let Scopes {
+            worker,
+            connect,
+            client,
+            ..
+        } = scopes;
+        let protocol = client.required("security.protocol").to_ascii_uppercase();
+        let acks = match client.text("acks") {
+            Some("0") => 0,
+            Some("1") => 1,
+            _ => -1,
+        };
+        let in_flight: usize = client.int("max.in.flight.requests.per.connection");
+        let wants_idempotence = client.boolean("enable.idempotence");
+        let has_asked = client.is_given("enable.idempotence") && wants_idempotence;
+        if has_asked && acks != -1 {
+            self.problem(client, "acks", "Must set acks to all in order to use the idempotent producer. Otherwise we cannot guarantee idempotence.");
+        }
+        let retries = client.number("retries");
+        if has_asked && retries == Some(0) {
+            self.problem(
+                client,
+                "retries",
+                "Must set retries to non-zero when using the idempotent producer.",
+            );
+        }
+        let idempotent = wants_idempotence && acks == -1 && retries != Some(0);
+        if idempotent && in_flight > 5 {
+            self.problem(client, "max.in.flight.requests.per.connection", "Must set max.in.flight.requests.per.connection to at most 5 to use the idempotent producer.");
+        }
+        if !idempotent && client.is_given("transactional.id") {
+            self.problem(
+                client,
+                "transactional.id",
+                "Cannot set a transactional.id without also enabling idempotence.",
+            );
+        }
+        if acks == 0 {
+            self.warn(
+                "acks",
+                "acks=0: a record that no broker has stored counts as delivered, and is lost"
+                    .to_owned(),
+            );
+        }
+        let delivery: i64 = client.int("delivery.timeout.ms");
+        let shortest = client
+            .int::<i64>("linger.ms")
+            .saturating_add(client.int("request.timeout.ms"));
+        if delivery < shortest {
+            self.problem(client, "delivery.timeout.ms", "delivery.timeout.ms should be equal to or larger than linger.ms + request.timeout.ms");
+        }
+        let bootstrap = client.list("bootstrap.servers");
+        let compression = client.word("compression.type");
+        let level = format!("compression.{}.level", Named::name(compression));
+        Sink {
+            bootstrap: if bootstrap.is_empty() {
+                worker.list("bootstrap.servers")
+            } else {
+                bootstrap
+            },
+            client_id: client
+                .optional("client.id")
+                .unwrap_or_else(|| format!("connector-producer-{name}-0")),
+            tls: protocol.ends_with("SSL").then(|| self.tls(client, "ssl")),
+            sasl: if protocol.starts_with("SASL") {
+                self.sasl(client)
+            } else {
+                None
+            },
+            compression,
+            compression_level: CLIENT
+                .find(&level)
+                .filter(|row| row.status == Status::Works)
+                .and_then(|_| client.number(&level))
+                .and_then(|level| i32::try_from(level).ok()),
+            acks,
+            idempotent,
+            batch_bytes: client.int("batch.size"),
+            linger: client.millis("linger.ms"),
+            request_bytes_max: client.int("max.request.size"),
+            // Several in flight keep their order only when the broker numbers them.
+            in_flight_max: if idempotent || client.is_given("max.in.flight.requests.per.connection")
+            {
+                in_flight
+            } else {
+                1
+            },
+            buffer_bytes_max: client.int("buffer.memory"),
+            request_timeout: client.millis("request.timeout.ms"),
+            delivery_timeout: (delivery < i64::from(i32::MAX))
+                .then(|| client.millis("delivery.timeout.ms")),
+            retry_backoff: client.millis("retry.backoff.ms"),
+            retry_backoff_max: client.millis("retry.backoff.max.ms"),
+            reconnect_backoff: client.millis("reconnect.backoff.ms"),
+            reconnect_backoff_max: client.millis("reconnect.backoff.max.ms"),
+            connect_timeout: client.millis("socket.connection.setup.timeout.ms"),
+            metadata_max_age: client.millis("metadata.max.age.ms"),
+            topic_creation: self.topic_creation(worker, connect),
+            exactly_once: !worker
+                .required("exactly.once.source.support")
+                .eq_ignore_ascii_case("disabled")
+                && !connect
+                    .required("exactly.once.support")
+                    .eq_ignore_ascii_case("disabled"),
+            transactional_id: client
+                .optional("transactional.id")
+                .unwrap_or_else(|| format!("{}-{name}-0", worker.required("group.id"))),
+            transaction_timeout: client.millis("transaction.timeout.ms"),
+        }
+    }
+
+    fn topic_creation(&mut self, worker: &Scope, connect: &Scope) -> Vec<TopicCreation> {
+        let mut groups = connect.list("topic.creation.groups");
+        let defaults =
+            ["replication.factor", "partitions"].map(|of| format!("topic.creation.default.{of}"));
+        let is_used = !groups.is_empty() || defaults.iter().any(|name| connect.is_given(name));
+        if !is_used || !worker.boolean("topic.creation.enable") {
+            if let Some((_, given)) = connect.family("topic.creation.", "").next() {
+                self.warn(&given.name, format!(
+                    "{} has no effect without topic.creation.default.replication.factor and \
+                     topic.creation.default.partitions, and topic.creation.enable=true in the worker's file",
+                    given.name
+                ));
+            }
+            return Vec::new();
+        }
+        for name in defaults.iter().filter(|name| !connect.is_given(name)) {
+            self.problem(connect, name, missing(Wording::Kafka, name));
+        }
+        groups.retain(|group| group != "default");
+        groups.push("default".to_owned());
+        let mut creations = Vec::new();
+        for group in &groups {
+            let prefix = format!("topic.creation.{group}.");
+            let patterns = |of: &str| -> Vec<Pattern> {
+                let list = connect
+                    .optional(&format!("{prefix}{of}"))
+                    .unwrap_or_default();
+                split_list(&list)
+                    .iter()
+                    .filter_map(|item| Pattern::case_sensitive(item).ok())
+                    .collect()
+            };
+            let number = |of: &str| {
+                let own = connect.number(&format!("{prefix}{of}"));
+                own.or_else(|| connect.number(&format!("topic.creation.default.{of}")))
+                    .unwrap_or(-1)
+            };
+            let include = patterns("include");
+            if group != "default" && include.is_empty() {
+                let name = format!("{prefix}include");
+                self.problem(connect, &name, missing(Wording::Kafka, &name));
+            }
+            let own = ["include", "exclude", "partitions", "replication.factor"];
+            creations.push(TopicCreation {
+                topics: if group == "default" {
+                    Filter::All
+                } else {
+                    Filter::Include(include)
+                },
+                except: Filter::Exclude(patterns("exclude")),
+                partitions: i32::try_from(number("partitions")).unwrap_or(-1),
+                replication_factor: i16::try_from(number("replication.factor")).unwrap_or(-1),
+                configs: connect
+                    .family(&prefix, "")
+                    .filter(|(of, _)| !own.contains(of))
+                    .map(|(of, given)| (of.to_owned(), given.value.clone()))
+                    .collect(),
+            });
+        }
+        for (rest, given) in connect.family("topic.creation.", "") {
+            let is_named = |group: &String| {
+                rest.strip_prefix(group.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
+            };
+            if rest != "groups" && !groups.iter().any(is_named) {
+                self.warn(
+                    &given.name,
+                    format!(
+                        "{} has no effect: topic.creation.groups does not name it",
+                        given.name
+                    ),
+                );
+            }
+        }
+        creations
+    }
+}
+
+/// Digests that columns can be masked with, by Java's names.
+const DIGESTS: &[&str] = &[
+    "MD5",
+    "SHA-1",
+    "SHA-224",
+    "SHA-256",
+    "SHA-384",
+    "SHA-512",
+    "SHA-512/224",
+    "SHA-512/256",
+];
+
+fn missing(wording: Wording, name: &str) -> String {
+    match wording {
+        Wording::Debezium => "A value is required".to_owned(),
+        Wording::Kafka => {
+            format!("Missing required configuration \"{name}\" which has no default value.")
+        }
+    }
+}
+
+fn names(section: &'static Section, prefix: &str) -> impl Iterator<Item = String> + use<> {
+    let names: Vec<_> = section
+        .properties
+        .iter()
+        .map(|row| format!("{prefix}{}", row.name))
+        .collect();
+    names.into_iter()
+}
+
+/// Every setting of every converter, as a file writes it.
+fn converter_names() -> impl Iterator<Item = String> {
+    SIDES
+        .iter()
+        .flat_map(|side| [&JSON, &AVRO, &STRING].map(|section| names(section, &format!("{side}."))))
+        .flatten()
+}
+
+/// Which converter's setting it is, and the setting.
+fn converter_setting(name: &str) -> Option<(usize, &str)> {
+    SIDES.iter().enumerate().find_map(|(side, prefix)| {
+        let setting = name.strip_prefix(prefix)?.strip_prefix('.')?;
+        (!setting.is_empty()).then_some((side, setting))
+    })
+}
+
+fn is_security(name: &str) -> bool {
+    ["security.", "sasl.", "ssl."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn shown_pair(row: &Property, given: &Given) -> String {
+    if row.is_secret() {
+        given.name.clone()
+    } else {
+        format!("{}={}", given.name, given.shown)
+    }
+}
+
+/// `table:DEFAULT|FULL|NOTHING|INDEX name`.
+pub(super) fn parse_replica_identity(entry: &str) -> Option<(String, ReplicaIdentity)> {
+    let (table, identity) = entry.trim().split_once(':')?;
+    let mut words = identity.split_whitespace();
+    let identity = match words.next()?.to_ascii_uppercase().as_str() {
+        "DEFAULT" => ReplicaIdentity::Default,
+        "FULL" => ReplicaIdentity::Full,
+        "NOTHING" => ReplicaIdentity::Nothing,
+        "INDEX" => ReplicaIdentity::Index(words.next()?.to_owned()),
+        _ => return None,
+    };
+    let is_plain = !table.is_empty() && !table.contains(char::is_whitespace);
+    (is_plain && words.next().is_none()).then(|| (table.to_owned(), identity))
+}
+
+/// SQL between semicolons; two of them are one.
+fn statements(text: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == ';' && rest.next_if_eq(&';').is_none() {
+            statements.push(String::new());
+        } else if let Some(statement) = statements.last_mut() {
+            statement.push(c);
+        }
+    }
+    let statements = statements
+        .into_iter()
+        .map(|statement| statement.trim().to_owned());
+    statements
+        .filter(|statement| !statement.is_empty())
+        .collect()
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = digits
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect();
+    let digits = digits?;
+    digits.len().is_multiple_of(2).then(|| {
+        digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+            .collect()
+    })
+}
+
+/// `scheme://user:password@host` without the user and the password.
+fn without_user_info(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, tail) = rest.split_at(at + 3);
+        out.push_str(before);
+        let authority = tail.find(['/', ',', '?', '#']).unwrap_or(tail.len());
+        let (authority, tail) = tail.split_at(authority);
+        out.push_str(match authority.rsplit_once('@') {
+            Some((_, host)) => host,
+            None => authority,
+        });
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The address without user and password, and these, percent-decoded.
+fn split_user_info(url: &str) -> (String, Option<(String, String)>) {
+    let plain = without_user_info(url);
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let info = authority.rsplit_once('@').map(|(info, _)| info);
+    let info = info.and_then(|info| info.split_once(':'));
+    (
+        plain,
+        info.map(|(user, password)| (percent_decoded(user), percent_decoded(password))),
+    )
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let decoded = match (first, tail) {
+            (b'%', [high, low, ..]) => {
+                let digits = [char::from(*high), char::from(*low)];
+                unhex(&digits.iter().collect::<String>())
+            }
+            _ => None,
+        };
+        match decoded {
+            Some(decoded) => {
+                bytes.extend(decoded);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Compat, Compression, DecimalMode, OffsetMismatch, PublicationAutocreate, SnapshotMode,
+        SslMode, TimeMode,
+    };
+    use super::*;
+
+    const WORKER_FILE: &str = "bootstrap.servers=localhost:9092\n\
+        key.converter=io.confluent.connect.avro.AvroConverter\n\
+        key.converter.schema.registry.url=http://localhost:8081\n\
+        value.converter=io.confluent.connect.avro.AvroConverter\n\
+        value.converter.schema.registry.url=http://localhost:8081\n";
+    const CONNECTOR_FILE: &str = "name=c\n\
+        connector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+        plugin.name=pgoutput\n\
+        topic.prefix=srv\n\
+        database.hostname=localhost\n\
+        database.user=u\n\
+        database.dbname=d\n";
+
+    fn inspect(worker: &str, connector: &str) -> Inspection {
+        let worker = Properties::parse(worker.as_bytes()).unwrap();
+        let connector = Properties::parse_connector(connector.as_bytes()).unwrap();
+        Inspection::new(&worker, &connector)
+    }
+
+    /// The files above with lines added; a later line wins.
+    fn with(worker: &str, connector: &str) -> Inspection {
+        inspect(
+            &format!("{WORKER_FILE}{worker}"),
+            &format!("{CONNECTOR_FILE}{connector}"),
+        )
+    }
+
+    #[track_caller]
+    fn config(worker: &str, connector: &str) -> Config {
+        with(worker, connector)
+            .config
+            .unwrap_or_else(|problems| panic!("{problems:#?}"))
+    }
+
+    #[track_caller]
+    fn problems(worker: &str, connector: &str) -> Vec<String> {
+        match with(worker, connector).config {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(Problem::to_string).collect(),
+        }
+    }
+
+    fn warnings(worker: &str, connector: &str) -> Vec<String> {
+        with(worker, connector)
+            .warnings
+            .into_iter()
+            .map(|warning| warning.text)
+            .collect()
+    }
+
+    #[test]
+    fn a_file_of_2020_as_it_is() {
+        let connector = "name=limadelrey-connector\n\
+            connector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+            tasks.max=1\n\
+            slot.name=debezium\n\
+            database.server.name=limadelrey\n\
+            database.hostname=postgres\n\
+            database.port=5432\n\
+            database.user=postgres\n\
+            database.password=secret-word\n\
+            database.dbname=bikes\n\
+            table.whitelist=store.customers,store.products,store.orders,store.order_items\n";
+        let read = inspect(WORKER_FILE, connector);
+        let config = read.config.unwrap();
+        assert_eq!(config.encode.topic_prefix, "limadelrey");
+        assert!(config.capture.tables.accepts("store", "order_items"));
+        assert!(!config.capture.tables.accepts("store", "staff"));
+        assert_eq!(config.source.password.as_deref(), Some("secret-word"));
+        assert_eq!(
+            config.source.publication_autocreate,
+            PublicationAutocreate::AllTables
+        );
+        assert_eq!(config.offsets.topic, "penstock-offsets");
+        let warnings: Vec<_> = read
+            .warnings
+            .iter()
+            .map(|warning| (warning.severity, warning.text.as_str()))
+            .collect();
+        assert_eq!(
+            warnings,
+            [
+                (
+                    Severity::Warn,
+                    "database.server.name is an old name: it still works, please write topic.prefix"
+                ),
+                (
+                    Severity::Warn,
+                    "table.whitelist is an old name: it still works, please write table.include.list"
+                ),
+                (
+                    Severity::Note,
+                    "tasks.max has no effect: there is always one task"
+                ),
+                (
+                    Severity::Note,
+                    "plugin.name is not set: the output plug-in used is pgoutput, PostgreSQL's own"
+                ),
+            ]
+        );
+        assert!(!format!("{config:?}").contains("secret-word"));
+        assert!(!format!("{:?}", read.settings).contains("secret-word"));
+    }
+
+    #[test]
+    fn defaults() {
+        let config = config("", "");
+        assert_eq!(config.source.port, 5432);
+        assert_eq!(config.source.slot, "debezium");
+        assert_eq!(config.source.publication, "dbz_publication");
+        assert_eq!(config.source.ssl_mode, SslMode::Prefer);
+        assert_eq!(config.source.query_timeout, Some(Duration::from_secs(600)));
+        assert_eq!(config.source.max_retries, None);
+        assert_eq!(config.source.offset_mismatch, OffsetMismatch::NoValidation);
+        assert_eq!(config.capture.snapshot_mode, SnapshotMode::Initial);
+        assert_eq!(config.capture.skipped_operations, None);
+        assert!(matches!(config.capture.columns, Filter::All));
+        assert_eq!(config.encode.decimal, DecimalMode::Precise);
+        assert_eq!(config.encode.time, TimeMode::Adaptive);
+        assert_eq!(config.encode.unavailable, b"__debezium_unavailable_value");
+        assert_eq!(config.encode.heartbeat_topic, "__debezium-heartbeat.srv");
+        assert_eq!(config.encode.transaction_topic, "srv.transaction");
+        assert_eq!(config.encode.compat, Compat::Correct);
+        assert!(config.encode.tombstones && config.encode.extended_headers);
+        assert!(matches!(
+            config.encode.header_converter,
+            Converter::SimpleHeader
+        ));
+        assert_eq!(config.sink.bootstrap, ["localhost:9092"]);
+        assert_eq!(config.sink.client_id, "connector-producer-c-0");
+        assert_eq!(config.sink.transactional_id, "penstock-c-0");
+        assert_eq!((config.sink.acks, config.sink.idempotent), (-1, true));
+        assert_eq!(
+            (config.sink.in_flight_max, config.sink.batch_bytes),
+            (5, 524_288)
+        );
+        assert_eq!(config.sink.compression, Compression::None);
+        assert_eq!(config.sink.delivery_timeout, None);
+        assert!(config.sink.tls.is_none() && config.sink.sasl.is_none());
+        assert!(config.sink.topic_creation.is_empty() && !config.sink.exactly_once);
+        assert_eq!(
+            (config.offsets.partitions, config.offsets.replication_factor),
+            (25, -1)
+        );
+        assert_eq!(config.shutdown_timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn all_problems_at_once() {
+        let read = inspect(
+            "offset.flush.interval.ms=x\n",
+            "slot.name=Bad-Slot\ndatabase.port=0\n",
+        );
+        let problems = read.config.unwrap_err();
+        let problems: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            problems,
+            [
+                "bootstrap.servers: Missing required configuration \"bootstrap.servers\" which has no default value.",
+                "key.converter: Missing required configuration \"key.converter\" which has no default value.",
+                "offset.flush.interval.ms=x: Not a number of type LONG",
+                "value.converter: Missing required configuration \"value.converter\" which has no default value.",
+                "connector.class: Missing required configuration \"connector.class\" which has no default value.",
+                "database.dbname: A value is required",
+                "database.hostname: A value is required",
+                "database.port=0: A positive, non-zero integer value is expected",
+                "database.user: A value is required",
+                "name: Missing required configuration \"name\" which has no default value.",
+                "slot.name=Bad-Slot: Valid replication slot name must contain only digits, lowercase characters and underscores with length <= 63",
+                "topic.prefix: A value is required",
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_names_and_the_nearest() {
+        for (line, suggestion) in [
+            ("table.inculde.list=a", "table.include.list"),
+            ("table.include=a", "table.include.list"),
+            ("slotname=a", "slot.name"),
+            ("column.mask.with.5.char=a", "column.mask.with.<n>.chars"),
+            (
+                "snapshot.select.statement.override.store.t=a",
+                "snapshot.select.statement.overrides.<table>",
+            ),
+            ("transform.unwrap.type=a", "transforms.<name>.type"),
+            (
+                "value.converter.schema.enable=a",
+                "value.converter.schemas.enable",
+            ),
+            ("value.convertor=a", "value.converter"),
+            (
+                "producer.overide.batch.size=1",
+                "producer.override.batch.size",
+            ),
+            (
+                "producer.override.batch.siez=1",
+                "producer.override.batch.size",
+            ),
+            ("penstock.compt=a", "penstock.compat"),
+        ] {
+            let worker = "value.converter=org.apache.kafka.connect.json.JsonConverter";
+            let more = "value.converter=org.apache.kafka.connect.json.JsonConverter";
+            let name = line.split('=').next().unwrap();
+            let told = warnings(worker, &format!("{more}\n{line}"));
+            let expected = format!("{name} is no known property: did you mean {suggestion}?");
+            assert!(told.contains(&expected), "{line}: {told:#?}");
+        }
+        assert!(
+            warnings("", "utterly.different.thing=1")
+                .contains(&"utterly.different.thing is no known property".to_owned())
+        );
+        assert!(
+            warnings("ofset.storage.topic=x", "").contains(
+                &"ofset.storage.topic is no known property: did you mean offset.storage.topic?"
+                    .to_owned()
+            )
+        );
+        assert!(warnings("slot.name=x", "")[0].contains("belongs into the connector's file"));
+        assert!(warnings("", "bootstrap.servers=x")[0].contains("belongs into the worker's file"));
+    }
+
+    #[test]
+    fn old_names_and_values() {
+        let config = config(
+            "",
+            "table.blacklist=a.b\nsanitize.field.names=true\nslot.drop_on_stop=true\n\
+            truncate.handling.mode=include\ntransaction.topic=tx\nflush.lsn.source=false\n\
+            toasted.value.placeholder=hex:00ff\nsnapshot.mode=never\nplugin.name=wal2json_rds\n\
+            internal.slot.seek.to.known.offset.on.start=true\n",
+        );
+        assert!(!config.capture.tables.accepts("a", "b"));
+        assert_eq!(config.encode.field_names, NameAdjustment::Avro);
+        assert!(config.source.slot_drop_on_stop);
+        assert_eq!(config.capture.skipped_operations, Some(Vec::new()));
+        assert_eq!(config.encode.transaction_topic, "srv.tx");
+        assert_eq!(config.source.lsn_flush, super::super::LsnFlush::Manual);
+        assert_eq!(config.encode.unavailable, [0, 0xFF]);
+        assert_eq!(config.capture.snapshot_mode, SnapshotMode::NoData);
+        assert_eq!(config.source.offset_mismatch, OffsetMismatch::TrustOffset);
+
+        let told = warnings(
+            "",
+            "truncate.handling.mode=skip\ndatabase.server.name=x\nsnapshot.mode=exported\nplugin.name=decoderbufs",
+        );
+        assert_eq!(
+            told,
+            [
+                "database.server.name has no effect: it is the old name of topic.prefix, which is given too",
+                "truncate.handling.mode is an old name: it still works, please write skipped.operations=t",
+                "plugin.name=decoderbufs: the output plug-in used is pgoutput, PostgreSQL's own; please write plugin.name=pgoutput",
+                "snapshot.mode=exported is an old value: it still works, please write initial",
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_of_debezium() {
+        for (lines, expected) in [
+            (
+                "table.include.list=a\ntable.exclude.list=b",
+                "table.exclude.list=b: \"table.include.list\" is already specified",
+            ),
+            (
+                "table.whitelist=a\ntable.blacklist=b",
+                "table.blacklist=b: \"table.include.list\" is already specified",
+            ),
+            (
+                "max.queue.size=10\nmax.batch.size=10",
+                "max.queue.size=10: Must be larger than the maximum batch size",
+            ),
+            (
+                "snapshot.mode=custom",
+                "snapshot.mode=custom: a custom snapshotter is a Java class, and there is no Java here. Value must be one of initial, always, initial_only, no_data, when_needed",
+            ),
+            (
+                "unavailable.value.placeholder=hex:0",
+                "unavailable.value.placeholder=hex:0: Hexadecimal digits, two for each byte, are expected after hex:",
+            ),
+            (
+                "column.mask.with.x.chars=a",
+                "column.mask.with.x.chars=a: A number of characters is expected instead of x",
+            ),
+            (
+                "column.mask.hash.MD9.with.salt.s=a",
+                "column.mask.hash.MD9.with.salt.s=a: The digest MD9 is none of MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256",
+            ),
+            (
+                "topic.naming.strategy=io.debezium.schema.SchemaRegexTopicNamingStrategy\ntopic.regex=a",
+                "topic.replacement: A value is required",
+            ),
+            (
+                "converters=geo\ngeo.type=x",
+                "converters=geo: custom converters are Java classes, and there is no Java here",
+            ),
+            ("topic.prefix=", "topic.prefix=: A value is required"),
+            (
+                "connector.class=io.debezium.connector.mysql.MySqlConnector",
+                "connector.class=io.debezium.connector.mysql.MySqlConnector: Class must be one of: io.debezium.connector.postgresql.PostgresConnector, PostgresConnector, Postgres",
+            ),
+        ] {
+            assert_eq!(problems("", lines), [expected]);
+        }
+    }
+
+    #[test]
+    fn converters_are_not_merged() {
+        let json = "value.converter=org.apache.kafka.connect.json.JsonConverter\n";
+        let read = config("", &format!("{json}value.converter.schemas.enable=false"));
+        assert!(matches!(
+            read.encode.value_converter,
+            Converter::Json(JsonConverter {
+                schemas_enable: false,
+                ..
+            })
+        ));
+        assert!(matches!(read.encode.key_converter, Converter::Avro(_)));
+        // The connector names an AvroConverter, and the worker's address is not its own.
+        let avro = "value.converter=io.confluent.connect.avro.AvroConverter\n";
+        assert_eq!(
+            problems("", avro),
+            [
+                "value.converter.schema.registry.url: Missing required configuration \"schema.registry.url\" which has no default value."
+            ]
+        );
+        assert!(warnings("", "key.converter.schema.registry.url=http://other:1")[0].starts_with("key.converter.schema.registry.url has no effect: the connector's file names no key.converter"));
+        // A setting of another converter.
+        let told = warnings("key.converter.schemas.enable=true", "");
+        assert_eq!(
+            told,
+            ["key.converter.schemas.enable has no effect: AvroConverter has no such setting"]
+        );
+        // Only the connector's own file makes field names Avro's.
+        assert_eq!(config("", "").encode.field_names, NameAdjustment::None);
+        let own = "value.converter.schema.registry.url=http://r:1\n";
+        assert_eq!(
+            config("", &format!("{avro}{own}")).encode.field_names,
+            NameAdjustment::Avro
+        );
+        // A worker's file without converters, when the connector has its own.
+        let worker = "bootstrap.servers=a:1";
+        let connector = format!(
+            "{CONNECTOR_FILE}{json}key.converter=org.apache.kafka.connect.storage.StringConverter"
+        );
+        assert!(inspect(worker, &connector).config.is_ok());
+        assert!(
+            problems("value.converter=com.acme.Protobuf", "")[0].starts_with(
+                "value.converter=com.acme.Protobuf: Class must be one of: io.confluent"
+            )
+        );
+    }
+
+    #[test]
+    fn the_registry() {
+        let avro = |lines: &str| {
+            let lines: Vec<_> = lines
+                .lines()
+                .map(|line| format!("value.converter.{line}\n"))
+                .collect();
+            match config(&lines.concat(), "").encode.value_converter {
+                Converter::Avro(avro) => avro,
+                other => panic!("{other:?}"),
+            }
+        };
+        let read = avro(
+            "schema.registry.url=http://u%40x:p%3Aw@a:1/ , https://b/sr\nauto.register.schemas=false\n\
+            use.latest.version=true\nnormalize.schemas=true\nvalue.subject.name.strategy=io.confluent.kafka.serializers.subject.RecordNameStrategy\n\
+            request.header.X-Tenant=t\nmax.retries=0\nschema.registry.ssl.truststore.location=/ca.pem",
+        );
+        assert_eq!(read.registry.urls, ["http://a:1", "https://b/sr"]);
+        assert_eq!(
+            read.registry.basic_auth,
+            Some(("u@x".to_owned(), "p:w".to_owned()))
+        );
+        assert_eq!(
+            read.registry.request_headers,
+            [("X-Tenant".to_owned(), "t".to_owned())]
+        );
+        assert_eq!(read.registry.max_retries, 0);
+        assert_eq!(
+            read.registry.tls.root_cert,
+            Some(Pem::File("/ca.pem".to_owned()))
+        );
+        assert!(!read.auto_register && read.use_latest_version && read.normalize);
+        assert_eq!(read.subject_name, SubjectName::Record);
+
+        let read = avro(
+            "basic.auth.credentials.source=USER_INFO\nschema.registry.basic.auth.user.info=u:p:q",
+        );
+        assert_eq!(
+            read.registry.basic_auth,
+            Some(("u".to_owned(), "p:q".to_owned()))
+        );
+        let read = avro("bearer.auth.credentials.source=STATIC_TOKEN\nbearer.auth.token=t");
+        assert_eq!(read.registry.bearer_token.as_deref(), Some("t"));
+
+        let shown = with("key.converter.schema.registry.url=http://u:secret@a:1", "").settings;
+        let url = shown
+            .iter()
+            .find(|setting| setting.name == "key.converter.schema.registry.url");
+        assert_eq!(url.unwrap().value.as_deref(), Some("http://a:1"));
+        let wrong = problems("value.converter.schema.registry.url=u:secret@a:1", "");
+        assert_eq!(wrong.len(), 1);
+        let wrong = problems(
+            "value.converter.basic.auth.credentials.source=USER_INFO\nvalue.converter.basic.auth.user.info=nocolon",
+            "",
+        );
+        assert_eq!(
+            wrong,
+            [
+                "value.converter.basic.auth.user.info: user:password is expected, since basic.auth.credentials.source is USER_INFO"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_client() {
+        let sink = config(
+            "producer.compression.type=zstd\nproducer.compression.zstd.level=5\nproducer.linger.ms=7\nproducer.delivery.timeout.ms=120000",
+            "producer.override.linger.ms=9\nproducer.override.bootstrap.servers=b:1\nproducer.override.client.id=me\nproducer.override.max.in.flight.requests.per.connection=1",
+        ).sink;
+        assert_eq!(
+            (sink.compression, sink.compression_level),
+            (Compression::Zstd, Some(5))
+        );
+        assert_eq!(sink.linger, Duration::from_millis(9));
+        assert_eq!(sink.delivery_timeout, Some(Duration::from_secs(120)));
+        assert_eq!(
+            (sink.bootstrap, sink.client_id.as_str(), sink.in_flight_max),
+            (vec!["b:1".to_owned()], "me", 1)
+        );
+
+        let sink = config("", "producer.override.acks=1").sink;
+        assert_eq!(
+            (sink.acks, sink.idempotent, sink.in_flight_max),
+            (1, false, 1)
+        );
+        let sink = config("", "producer.override.acks=-1\nproducer.override.enable.idempotence=false\nproducer.override.max.in.flight.requests.per.connection=9").sink;
+        assert_eq!(
+            (sink.acks, sink.idempotent, sink.in_flight_max),
+            (-1, false, 9)
+        );
+
+        for (line, part) in [
+            (
+                "acks=1\nproducer.override.enable.idempotence=true",
+                "Must set acks to all",
+            ),
+            ("max.in.flight.requests.per.connection=6", "to at most 5"),
+            (
+                "delivery.timeout.ms=1000",
+                "equal to or larger than linger.ms + request.timeout.ms",
+            ),
+            (
+                "transactional.id=x\nproducer.override.enable.idempotence=false",
+                "without also enabling idempotence",
+            ),
+            (
+                "compression.type=brotli",
+                "String must be one of: none, gzip, snappy, lz4, zstd",
+            ),
+            (
+                "partitioner.class=com.acme.P",
+                "only Java's default partitioner",
+            ),
+        ] {
+            let found = problems("", &format!("producer.override.{line}"));
+            assert!(
+                found.len() == 1 && found[0].contains(part),
+                "{line}: {found:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_override_policy() {
+        let policy = "connector.client.config.override.policy=None";
+        assert!(
+            problems(policy, "producer.override.acks=all")[0].contains("does not allow 'acks'")
+        );
+        let policy = "connector.client.config.override.policy=Principal";
+        assert!(problems(policy, "producer.override.security.protocol=SSL").is_empty());
+        assert_eq!(problems(policy, "producer.override.acks=all").len(), 1);
+        let policy = "connector.client.config.override.policy=Allowlist\nconnector.client.config.override.allowlist=acks, linger.ms";
+        assert!(problems(policy, "producer.override.acks=all").is_empty());
+        assert_eq!(problems(policy, "producer.override.batch.size=1").len(), 1);
+    }
+
+    #[test]
+    fn security() {
+        let scram = "producer.security.protocol=SASL_SSL\nproducer.sasl.mechanism=SCRAM-SHA-512\n\
+            producer.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username=\"u\" password=\"top-secret\";\n\
+            producer.ssl.endpoint.identification.algorithm=\nproducer.ssl.truststore.certificates=-----BEGIN";
+        let sink = config(scram, "").sink;
+        let sasl = sink.sasl.clone().unwrap();
+        assert_eq!(
+            (sasl.mechanism, sasl.user.as_str(), sasl.password.as_str()),
+            (SaslMechanism::ScramSha512, "u", "top-secret")
+        );
+        let tls = sink.tls.clone().unwrap();
+        assert!(!tls.verify_hostname);
+        assert_eq!(tls.root_cert, Some(Pem::Text("-----BEGIN".to_owned())));
+        assert!(!format!("{sink:?}").contains("top-secret"));
+
+        // The worker's own, when nothing is said about the producer.
+        let own = scram.replace("producer.", "");
+        assert!(config(&own, "").sink.sasl.is_some());
+        let sink = config(&own, "producer.override.security.protocol=PLAINTEXT").sink;
+        assert!(sink.sasl.is_none() && sink.tls.is_none());
+
+        for (lines, part) in [
+            (
+                "security.protocol=SASL_SSL",
+                "Kafka's default GSSAPI is not supported",
+            ),
+            (
+                "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN",
+                "the login module with username and password",
+            ),
+            (
+                "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config=x.ScramLoginModule required username=a password=secret;",
+                "sasl.mechanism=PLAIN takes PlainLoginModule",
+            ),
+            (
+                "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config=x.PlainLoginModule required password=secret;",
+                "username and password are expected",
+            ),
+            (
+                "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config=x.PlainLoginModule required password=secret",
+                "semicolon",
+            ),
+            ("ssl.truststore.type=JKS", "only PEM is read"),
+            ("ssl.key.password=secret", "an encrypted key cannot be read"),
+        ] {
+            let found = problems(lines, "");
+            assert!(
+                found.len() == 1 && found[0].contains(part),
+                "{lines}: {found:#?}"
+            );
+            assert!(!found[0].contains("secret"), "{found:?}");
+        }
+        let found = problems("security.protocol=SASL_SSL\nsasl.mechanism=GSSAPI", "");
+        assert!(found[0].contains("supported are PLAIN"), "{found:?}");
+    }
+
+    #[test]
+    fn topics_that_we_create() {
+        let creation = config("", "topic.creation.default.partitions=3\ntopic.creation.default.replication.factor=-1\n\
+            topic.creation.groups=big, old\ntopic.creation.big.include=srv\\\\.a,srv.b\ntopic.creation.big.exclude=.*x\ntopic.creation.big.partitions=9\n\
+            topic.creation.big.cleanup.policy=compact\ntopic.creation.old.include=o").sink.topic_creation;
+        assert_eq!(creation.len(), 3);
+        assert!(creation[0].takes("srv.a") && creation[0].takes("srvXb"));
+        assert!(!creation[0].takes("SRV.a") && !creation[0].takes("srvXa"));
+        assert_eq!(
+            (creation[0].partitions, creation[0].replication_factor),
+            (9, -1)
+        );
+        assert_eq!(creation[0].configs["cleanup.policy"], "compact");
+        assert!(creation[2].takes("anything"));
+        assert_eq!(creation[2].partitions, 3);
+
+        assert_eq!(
+            problems("", "topic.creation.default.partitions=3"),
+            [
+                "topic.creation.default.replication.factor: Missing required configuration \"topic.creation.default.replication.factor\" which has no default value."
+            ]
+        );
+        let groups = "topic.creation.default.partitions=0\ntopic.creation.default.replication.factor=1\ntopic.creation.groups=g";
+        assert_eq!(
+            problems("", groups),
+            [
+                "topic.creation.default.partitions=0: Value must be -1 or from 1 to 32767",
+                "topic.creation.g.include: Missing required configuration \"topic.creation.g.include\" which has no default value.",
+            ]
+        );
+        assert!(
+            warnings(
+                "topic.creation.enable=false",
+                "topic.creation.default.partitions=3"
+            )[0]
+            .contains("has no effect without")
+        );
+    }
+
+    #[test]
+    fn columns_and_keys() {
+        let encode = config("", "column.mask.hash.v2.sha-256.with.salt.a.b=x.y.z\ncolumn.mask.hash.SHA-256.with.salt.CzQMA0cB5K=a.b.c\n\
+            column.mask.with.0.chars=m\ncolumn.truncate.to.20.chars=t\ncolumn.propagate.source.type=p.*\ndatatype.propagate.source.type=.*numeric\n\
+            message.key.columns=inv.nopk:a;(.*)\\\\.log : b , c").encode;
+        let actions: Vec<_> = encode
+            .column_rules
+            .iter()
+            .map(|rule| format!("{:?}", rule.action))
+            .collect();
+        assert_eq!(
+            actions,
+            [
+                "Truncate(20)",
+                "Mask(0)",
+                "PropagateType",
+                "PropagateDatatype",
+                "Hash { algorithm: \"SHA-256\", salt: \"CzQMA0cB5K\", v2: false }",
+                "Hash { algorithm: \"SHA-256\", salt: \"a.b\", v2: true }",
+            ]
+        );
+        assert!(encode.column_rules[0].columns.accepts("T"));
+        let keys = &encode.message_keys;
+        assert!(keys[0].0.is_match("inv.nopk") && keys[1].0.is_match("x.log"));
+        assert_eq!(keys[1].1, ["b", "c"]);
+    }
+
+    #[test]
+    fn the_source_in_full() {
+        let source = config("", "database.hostname=/run/postgresql\nslot.stream.params=a=1;b=x=y\ndatabase.query.timeout.ms=0\n\
+            database.initial.statements=set a = 'x;;y';set b = 2;\nerrors.max.retries=3\n\
+            replica.identity.autoset.values=a.b:full,a.c:INDEX c_idx").source;
+        assert_eq!(source.host, "/run/postgresql");
+        assert_eq!(
+            source.slot_stream_params,
+            [
+                ("a".to_owned(), "1".to_owned()),
+                ("b".to_owned(), "x=y".to_owned())
+            ]
+        );
+        assert_eq!(source.initial_statements, ["set a = 'x;y'", "set b = 2"]);
+        assert_eq!((source.query_timeout, source.max_retries), (None, Some(3)));
+        assert_eq!(source.replica_identities[0].1, ReplicaIdentity::Full);
+        assert_eq!(
+            source.replica_identities[1].1,
+            ReplicaIdentity::Index("c_idx".to_owned())
+        );
+    }
+
+    #[test]
+    fn statements_of_the_snapshot() {
+        let lines = "snapshot.select.statement.overrides=s.a, s.b\n\
+            snapshot.select.statement.overrides.s.a=select 1\nsnapshot.select.statement.overrides.s.c=select 2\nskipped.operations=c,t";
+        let capture = config("", lines).capture;
+        assert_eq!(capture.snapshot_overrides.len(), 1);
+        assert_eq!(capture.snapshot_overrides["s.a"], "select 1");
+        assert_eq!(
+            capture.skipped_operations,
+            Some(vec![Operation::Create, Operation::Truncate])
+        );
+        let told = warnings("", lines);
+        assert!(
+            told[0].contains("there is no snapshot.select.statement.overrides.s.b"),
+            "{told:?}"
+        );
+        assert!(told[1].contains("does not name s.c"), "{told:?}");
+    }
+
+    #[test]
+    fn unwrapping() {
+        let unwrap = |lines: &str| {
+            let lines: Vec<_> = lines
+                .lines()
+                .map(|line| format!("transforms.unwrap.{line}\n"))
+                .collect();
+            config("", &format!("transforms=unwrap\n{}", lines.concat()))
+                .encode
+                .transforms
+                .remove(0)
+        };
+        let today = unwrap(
+            "type=io.debezium.transforms.ExtractNewRecordState\nadd.fields=op,table\ndelete.tombstone.handling.mode=rewrite",
+        );
+        assert_eq!(today.alias, "unwrap");
+        assert_eq!(today.options["add.fields"], "op,table");
+        let old = unwrap(
+            "type=io.debezium.transforms.UnwrapFromEnvelope\ndrop.tombstones=false\ndelete.handling.mode=rewrite\nadd.source.fields=lsn, db\noperation.header=true",
+        );
+        assert_eq!(old.class, today.class);
+        assert_eq!(
+            old.options["delete.tombstone.handling.mode"],
+            "rewrite-with-tombstone"
+        );
+        assert_eq!(old.options["add.fields"], "source.lsn,source.db");
+        assert_eq!(old.options["add.headers"], "op");
+
+        assert_eq!(
+            problems("", "transforms=a"),
+            [
+                "transforms.a.type: Missing required configuration \"transforms.a.type\" which has no default value."
+            ]
+        );
+        assert!(
+            problems(
+                "",
+                "transforms=a\ntransforms.a.type=org.apache.kafka.connect.transforms.Cast$Value"
+            )[0]
+            .contains("Class must be one of")
+        );
+        assert!(
+            warnings(
+                "",
+                "transforms.a.type=io.debezium.transforms.ExtractNewRecordState"
+            )[0]
+            .contains("transforms does not name it")
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_said() {
+        let told = warnings(
+            "listeners=http://:8083\nplugin.path=/p",
+            "signal.data.collection=a.b\nerrors.tolerance=all\nerrors.tolerance=none\nread.only=true\nmax.batch.size=1",
+        );
+        assert_eq!(
+            told,
+            [
+                "read.only=true is not supported: signals and incremental snapshots are not supported by this version",
+                "signal.data.collection=a.b is not supported: signals and incremental snapshots are not supported by this version",
+                "listeners has no effect: there is no REST API in `penstock standalone`",
+                "plugin.path has no effect: everything is built in",
+                "max.batch.size has no effect: there is no queue between reading and writing: a row goes from one buffer to the other",
+            ]
+        );
+        assert_eq!(problems("", "exactly.once.support=required").len(), 1);
+    }
+
+    #[test]
+    fn secrets_from_providers_are_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.properties");
+        std::fs::write(&path, "password=hush\nslot=Hush-Slot").unwrap();
+        let worker = "config.providers=file\nconfig.providers.file.class=org.apache.kafka.common.config.provider.FileConfigProvider";
+        let secret = |key| format!("${{file:{}:{key}}}", path.display());
+        let read = with(
+            worker,
+            &format!(
+                "database.password={}\ndatabase.dbname={}",
+                secret("password"),
+                secret("password")
+            ),
+        );
+        assert!(!format!("{:?}", read.settings).contains("hush"));
+        let source = read.config.unwrap().source;
+        assert_eq!(source.password.as_deref(), Some("hush"));
+        assert_eq!(source.database, "hush");
+        let found = problems(
+            worker,
+            &format!(
+                "database.hostname={}\ntopic.prefix=${{file:/no/such:x}}\nslot.name={}",
+                "a b",
+                secret("slot")
+            ),
+        );
+        assert!(
+            found.iter().all(|problem| !problem.contains("Hush-Slot")),
+            "{found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .any(|problem| problem.contains("could not read /no/such")),
+            "{found:?}"
+        );
+        let told = warnings("", "database.password=${vault:a:b}");
+        assert_eq!(
+            told,
+            [
+                "database.password: ${vault:a:b} is left as it is: the worker's config.providers has no `vault`"
+            ]
+        );
+    }
+
+    /// Every word that the table allows loads, so that no accessor meets a name without a row.
+    #[test]
+    fn every_word_loads() {
+        for (section, prefix) in [
+            (&DEBEZIUM, ""),
+            (&PENSTOCK, ""),
+            (&CONNECT, ""),
+            (&CLIENT, "producer.override."),
+        ] {
+            for row in section.properties {
+                let Kind::Word(words) = row.kind else {
+                    continue;
+                };
+                for word in words.names.iter().filter(|word| **word != "disabled") {
+                    if row.name.starts_with("sasl")
+                        || row.name == "security.protocol"
+                        || row.name == "acks"
+                    {
+                        continue;
+                    }
+                    let line = format!("{prefix}{}={}", row.name, word.to_uppercase());
+                    assert_eq!(problems("", &line), Vec::<String>::new());
+                }
+            }
+        }
+    }
+}
