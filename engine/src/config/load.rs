@@ -526,7 +526,7 @@ impl Load {
                 into(&mut scopes.debezium, given);
             } else if PENSTOCK.find(name).is_some() {
                 into(&mut scopes.penstock, given);
-            } else if WORKER.find(name).is_some() || name.starts_with("producer.") {
+            } else if WORKER.find(name).is_some() || is_client(name) {
                 self.warn(
                     name,
                     format!("{name} has no effect here: it belongs into the worker's file"),
@@ -1673,6 +1673,12 @@ fn converter_setting(name: &str) -> Option<(usize, &str)> {
         let setting = name.strip_prefix(prefix)?.strip_prefix('.')?;
         (!setting.is_empty()).then_some((side, setting))
     })
+}
+
+/// Whether it is a setting of the worker's producer.
+fn is_client(name: &str) -> bool {
+    name.strip_prefix("producer.")
+        .is_some_and(|setting| CLIENT.find(setting).is_some())
 }
 
 fn is_security(name: &str) -> bool {
