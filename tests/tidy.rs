@@ -119,7 +119,7 @@ fn no_file_is_named_for_nothing() {
         parts
             .filter(|part| banned.contains(part))
             .map(|part| format!("{path}: {part}"))
-            .last()
+            .next_back()
     };
     none(&files("rs").iter().filter_map(named).collect::<Vec<_>>());
 }

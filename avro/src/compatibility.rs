@@ -426,3 +426,197 @@ fn kind_name(view: View<'_>) -> &'static str {
         View::Fixed(..) => "FIXED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(fields: &str) -> Schema {
+        let text = format!(r#"{{"type":"record","name":"R","namespace":"n","fields":[{fields}]}}"#);
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn shown(found: &[Incompatibility]) -> Vec<String> {
+        found
+            .iter()
+            .map(|found| format!("{} {}", found.kind.as_str(), found.path))
+            .collect()
+    }
+
+    /// Each case as Confluent's code judged it: old, new, then what keeps the new from reading
+    /// the old, and the old from reading the new.
+    #[test]
+    fn verdicts() {
+        let a = r#"{"name":"a","type":"int"}"#;
+        let with = |more: &str| record(&format!("{a},{more}"));
+        let of = |ty: &str| record(&format!(r#"{{"name":"a","type":{ty}}}"#));
+        let text = |text: &str| text.parse::<Schema>().unwrap();
+        let missing = "READER_FIELD_MISSING_DEFAULT_VALUE /fields/1";
+        let cases = [
+            (record(a), with(r#"{"name":"b","type":"int"}"#), missing, ""),
+            (
+                record(a),
+                with(r#"{"name":"b","type":["null","int"]}"#),
+                missing,
+                "",
+            ),
+            (
+                record(a),
+                with(r#"{"name":"b","type":["null","int"],"default":null}"#),
+                "",
+                "",
+            ),
+            (with(r#"{"name":"b","type":"int"}"#), record(a), "", missing),
+            (
+                of(r#""int""#),
+                of(r#""long""#),
+                "",
+                "TYPE_MISMATCH /fields/0/type",
+            ),
+            (
+                of(r#""int""#),
+                of(r#""double""#),
+                "",
+                "TYPE_MISMATCH /fields/0/type",
+            ),
+            (of(r#""string""#), of(r#""bytes""#), "", ""),
+            (
+                of(r#""int""#),
+                of(r#""string""#),
+                "TYPE_MISMATCH /fields/0/type",
+                "TYPE_MISMATCH /fields/0/type",
+            ),
+            (
+                of(r#"["null","int"]"#),
+                of(r#""int""#),
+                "TYPE_MISMATCH /",
+                "",
+            ),
+            (
+                of(r#""int""#),
+                of(r#"["null","int"]"#),
+                "",
+                "TYPE_MISMATCH /",
+            ),
+            (
+                of(r#"["null","int"]"#),
+                of(r#"["null","long"]"#),
+                "",
+                "MISSING_UNION_BRANCH /fields/0/type/1",
+            ),
+            (
+                text(r#"["null","int"]"#),
+                text(r#"["null","int","string"]"#),
+                "",
+                "MISSING_UNION_BRANCH /2",
+            ),
+            (
+                text(r#"{"type":"enum","name":"E","symbols":["A","B"]}"#),
+                text(r#"{"type":"enum","name":"E","symbols":["A"]}"#),
+                "MISSING_ENUM_SYMBOLS /symbols",
+                "",
+            ),
+            (
+                text(r#"{"type":"enum","name":"E","symbols":["A","B"]}"#),
+                text(r#"{"type":"enum","name":"E","symbols":["A"],"default":"A"}"#),
+                "",
+                "",
+            ),
+            (
+                text(r#"{"type":"fixed","name":"F","size":2}"#),
+                text(r#"{"type":"fixed","name":"F","size":4}"#),
+                "FIXED_SIZE_MISMATCH /size",
+                "FIXED_SIZE_MISMATCH /size",
+            ),
+            (
+                text(r#"{"type":"record","name":"n.R","fields":[]}"#),
+                text(r#"{"type":"record","name":"m.R","fields":[]}"#),
+                "",
+                "",
+            ),
+            (
+                text(r#"{"type":"record","name":"n.R","fields":[]}"#),
+                text(r#"{"type":"record","name":"n.S","fields":[]}"#),
+                "NAME_MISMATCH /name",
+                "NAME_MISMATCH /name",
+            ),
+            (
+                text(r#"{"type":"record","name":"n.R","fields":[]}"#),
+                text(r#"{"type":"record","name":"n.S","aliases":["R"],"fields":[]}"#),
+                "",
+                "NAME_MISMATCH /name",
+            ),
+            (
+                record(a),
+                record(r#"{"name":"b","type":"int","aliases":["a"]}"#),
+                "",
+                "READER_FIELD_MISSING_DEFAULT_VALUE /fields/0",
+            ),
+            (
+                text(r#"["null",{"type":"record","name":"n.R","fields":[]}]"#),
+                text(r#"["null",{"type":"record","name":"n.S","fields":[]}]"#),
+                "MISSING_UNION_BRANCH /1",
+                "MISSING_UNION_BRANCH /1",
+            ),
+            (
+                of(r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}"#),
+                of(r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":3}"#),
+                "",
+                "",
+            ),
+        ];
+        for (old, new, backward, forward) in cases {
+            assert_eq!(
+                shown(&can_read(&new, &old)).join(" "),
+                backward,
+                "{old} -> {new}"
+            );
+            assert_eq!(
+                shown(&can_read(&old, &new)).join(" "),
+                forward,
+                "{old} -> {new}"
+            );
+        }
+    }
+
+    /// The shape of every change event: the row's record, in two unions.
+    #[test]
+    fn inside_an_envelope_the_column_is_named() {
+        let envelope = |columns: &str| {
+            record(&format!(
+                r#"{{"name":"before","type":["null",{{"type":"record","name":"Value","fields":[{columns}]}}],"default":null}},{{"name":"after","type":["null","Value"],"default":null}}"#
+            ))
+        };
+        let old = envelope(r#"{"name":"id","type":"int"}"#);
+        let new = envelope(r#"{"name":"id","type":"int"},{"name":"email","type":"string"}"#);
+        let found = can_read(&new, &old);
+        assert_eq!(
+            shown(&found),
+            [
+                "MISSING_UNION_BRANCH /fields/0/type/1",
+                "MISSING_UNION_BRANCH /fields/1/type/1"
+            ]
+        );
+        assert_eq!(found[0].detail, "reader union lacking writer type: RECORD");
+        assert_eq!(
+            found[0].to_string(),
+            "field email at /fields/0/type/1/fields/1 is unknown to the writer and has no default in the reader"
+        );
+        let wider = envelope(r#"{"name":"id","type":"long"}"#);
+        assert!(can_read(&wider, &old).is_empty());
+        assert_eq!(can_follow(Level::Full, &wider, &old).len(), 2);
+        assert!(can_follow(Level::Backward, &wider, &old).is_empty());
+    }
+
+    #[test]
+    fn recursion_ends() {
+        let list = |ty: &str| {
+            record(&format!(
+                r#"{{"name":"v","type":{ty}}},{{"name":"next","type":["null","R"],"default":null}}"#
+            ))
+        };
+        assert!(can_read(&list(r#""long""#), &list(r#""int""#)).is_empty());
+        assert!(!can_read(&list(r#""int""#), &list(r#""long""#)).is_empty());
+    }
+}

@@ -136,14 +136,18 @@ impl<'b> Take<'_, '_, 'b> {
             }
             View::Array(items) => {
                 let mut list = Vec::new();
-                self.blocks(|this| Ok(list.push(this.ty(items, depth)?)))?;
+                self.blocks(|this| {
+                    list.push(this.ty(items, depth)?);
+                    Ok(())
+                })?;
                 Datum::Array(list)
             }
             View::Map(values) => {
                 let mut entries = Vec::new();
                 self.blocks(|this| {
                     let key = this.reader.take_string()?;
-                    Ok(entries.push((key, this.ty(values, depth)?)))
+                    entries.push((key, this.ty(values, depth)?));
+                    Ok(())
                 })?;
                 Datum::Map(entries)
             }
@@ -232,5 +236,205 @@ impl Schema {
             .and_then(Value::as_i64)
             .unwrap_or_default();
         i32::try_from(scale).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Any schema: names are made unique by their place.
+    fn any_schema() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop::sample::select(vec![
+            "null", "boolean", "int", "long", "float", "double", "bytes", "string",
+        ])
+        .prop_map(serde_json::Value::from);
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                inner
+                    .clone()
+                    .prop_map(|items| serde_json::json!({"type":"array","items":items})),
+                inner
+                    .clone()
+                    .prop_map(|values| serde_json::json!({"type":"map","values":values})),
+                (0..40u8)
+                    .prop_map(|size| serde_json::json!({"type":"fixed","name":"?","size":size})),
+                Just(serde_json::json!({"type":"enum","name":"?","symbols":["A","B"]})),
+                inner.clone().prop_map(|some| match some.as_array() {
+                    Some(_) => some,
+                    None if some == "null" => serde_json::json!(["null"]),
+                    None => serde_json::json!(["null", some]),
+                }),
+                prop::collection::vec(inner, 0..4).prop_map(|types| {
+                    let fields = types.into_iter().enumerate();
+                    let fields: Vec<_> = fields
+                        .map(|(at, ty)| serde_json::json!({"name":format!("f{at}"),"type":ty}))
+                        .collect();
+                    serde_json::json!({"type":"record","name":"?","fields":fields})
+                }),
+            ]
+        })
+    }
+
+    fn parse(schema: &serde_json::Value) -> Schema {
+        let mut count = 0;
+        let text: String = schema
+            .to_string()
+            .chars()
+            .map(|char| {
+                if char == '?' {
+                    count += 1;
+                    format!("N{count}")
+                } else {
+                    char.to_string()
+                }
+            })
+            .collect();
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// A datum of `ty` out of random bytes; zeros when they run out.
+    fn any_datum<'b>(schema: &Schema, ty: &Type, seed: &mut &'b [u8]) -> Datum<'b> {
+        let mut take = |count: usize| {
+            let (taken, rest) = seed.split_at(count.min(seed.len()));
+            *seed = rest;
+            taken
+        };
+        let mut number = || {
+            take(8)
+                .iter()
+                .fold(0i64, |sum, byte| sum << 8 | i64::from(*byte))
+        };
+        match schema.resolve(ty) {
+            View::Null => Datum::Null,
+            View::Boolean => Datum::Boolean(number() & 1 == 1),
+            View::Int => Datum::Int(i32::try_from(number() >> 32).unwrap()),
+            View::Long => Datum::Long(number()),
+            View::Float => Datum::Float(f32::from(i16::try_from(number() >> 48).unwrap())),
+            View::Double => Datum::Double(f64::from(i32::try_from(number() >> 32).unwrap())),
+            View::Bytes => Datum::Bytes(take(9)),
+            View::String => Datum::String(["", "a", "é", "long enough"][take(1).len()]),
+            View::Enum(_, symbols) => {
+                Datum::Enum(u32::from(symbols.len() > 1 && number() & 1 == 1))
+            }
+            View::Fixed(_, size) => Datum::Fixed([&[7; 40][..], &[]][0].split_at(size).0),
+            View::Array(items) => {
+                let count = take(1).first().map_or(0, |byte| byte % 4);
+                Datum::Array((0..count).map(|_| any_datum(schema, items, seed)).collect())
+            }
+            View::Map(values) => {
+                let count = take(1).first().map_or(0, |byte| byte % 3);
+                Datum::Map(
+                    (0..count)
+                        .map(|_| ("k", any_datum(schema, values, seed)))
+                        .collect(),
+                )
+            }
+            View::Union(branches) => {
+                let branch = usize::from(take(1).first().copied().unwrap_or(0)) % branches.len();
+                let value = any_datum(schema, &branches[branch], seed);
+                Datum::Union(u32::try_from(branch).unwrap(), Box::new(value))
+            }
+            View::Record(_, fields) => Datum::Record(
+                fields
+                    .iter()
+                    .map(|field| any_datum(schema, &field.ty, seed))
+                    .collect(),
+            ),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_is_taken(schema in any_schema(), seed: Vec<u8>) {
+            let schema = parse(&schema);
+            let text = schema.to_string();
+            prop_assert_eq!(text.parse::<Schema>().unwrap().to_string(), text.clone());
+            prop_assert!(crate::compatibility::can_read(&schema, &schema).is_empty());
+            let datum = any_datum(&schema, schema.root(), &mut &seed[..]);
+            let mut bytes = Vec::new();
+            datum.put(&mut bytes);
+            prop_assert_eq!(&Datum::parse(&schema, &bytes).unwrap(), &datum);
+            for cut in 0..bytes.len() {
+                prop_assert!(Datum::parse(&schema, &bytes[..cut]).is_err());
+            }
+            let _: Value = schema.to_json(&datum);
+        }
+    }
+
+    /// As fastavro and Apache's Python library write them.
+    #[test]
+    fn vectors() {
+        for (schema, bytes, json) in [
+            (r#"["null","string"]"#, &[0x00][..], "null"),
+            (r#"["null","string"]"#, &[0x02, 0x02, 0x61], r#""a""#),
+            (r#"["string","null"]"#, &[0x02], "null"),
+            (
+                r#"{"type":"array","items":"long"}"#,
+                &[0x04, 0x06, 0x36, 0x00],
+                "[3,27]",
+            ),
+            (
+                r#"{"type":"map","values":"int"}"#,
+                &[0x02, 0x02, 0x61, 0x02, 0x00],
+                r#"{"a":1}"#,
+            ),
+            (
+                r#"{"type":"enum","name":"E","symbols":["A","B","C"]}"#,
+                &[0x04],
+                r#""C""#,
+            ),
+            (
+                r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"},{"name":"b","type":"string"}]}"#,
+                &[0x36, 0x06, 0x66, 0x6f, 0x6f],
+                r#"{"a":27,"b":"foo"}"#,
+            ),
+            (
+                r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#,
+                &[0x02, 0x83],
+                r#""-1.25""#,
+            ),
+        ] {
+            let schema: Schema = schema.parse().unwrap();
+            let datum = Datum::parse(&schema, bytes).unwrap();
+            assert_eq!(schema.to_json(&datum).to_string(), json);
+            let mut out = Vec::new();
+            datum.put(&mut out);
+            assert_eq!(out, bytes);
+        }
+    }
+
+    #[test]
+    fn blocks_with_sizes_are_read() {
+        let schema: Schema = r#"{"type":"array","items":"int"}"#.parse().unwrap();
+        let datum = Datum::parse(&schema, &[3, 4, 2, 4, 2, 6, 0]).unwrap();
+        assert_eq!(
+            datum,
+            Datum::Array(vec![Datum::Int(1), Datum::Int(2), Datum::Int(3)])
+        );
+    }
+
+    #[test]
+    fn little_bytes_make_no_giant() {
+        let nulls: Schema = r#"{"type":"array","items":"null"}"#.parse().unwrap();
+        let mut bytes = Vec::new();
+        write::put_long(&mut bytes, i64::MAX);
+        assert_eq!(
+            Datum::parse(&nulls, &bytes).unwrap_err().fault,
+            Fault::TooMany
+        );
+        let list: Schema =
+            r#"{"type":"record","name":"L","fields":[{"name":"n","type":["null","L"]}]}"#
+                .parse()
+                .unwrap();
+        assert_eq!(
+            Datum::parse(&list, &[2; 1000]).unwrap_err().fault,
+            Fault::TooDeep
+        );
+        let mut short = vec![2; 50];
+        short.push(0);
+        assert!(Datum::parse(&list, &short).is_ok());
     }
 }

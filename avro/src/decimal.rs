@@ -293,8 +293,11 @@ pub fn put_unscaled_i128(out: &mut Vec<u8>, unscaled: i128) {
     out.truncate(start + size);
 }
 
+/// Scales to either side that [`text`] writes out in digits; PostgreSQL's own largest is 16,383.
+pub const SCALE_MAX: i32 = 20_000;
+
 /// The text of the number that `bytes` hold at `scale`: as many digits behind the point, no
-/// exponent. No bytes are zero.
+/// exponent unless the scale exceeds [`SCALE_MAX`]. No bytes are zero.
 #[must_use]
 pub fn text(bytes: &[u8], scale: i32) -> String {
     let negative = bytes.first().is_some_and(|byte| *byte >= 0x80);
@@ -315,6 +318,12 @@ pub fn text(bytes: &[u8], scale: i32) -> String {
         }
         digits.push(char::from(b'0' + rest.to_le_bytes()[0]));
     }
+    let exponent = if scale.unsigned_abs() > SCALE_MAX.unsigned_abs() {
+        -i64::from(scale)
+    } else {
+        0
+    };
+    let scale = if exponent == 0 { scale } else { 0 };
     // Lowest first: what stands behind the point, then at least one digit before it.
     let behind = usize::try_from(scale).unwrap_or(0);
     while digits.len() <= behind {
@@ -332,5 +341,150 @@ pub fn text(bytes: &[u8], scale: i32) -> String {
         text.push('.');
         text.extend(digits.iter().take(behind).rev());
     }
+    if exponent != 0 {
+        text.push_str(&format!("E{exponent}"));
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn unscaled(text: &str, scale: i32) -> Result<Vec<u8>, DecimalError> {
+        let mut out = vec![0xaa];
+        let put = Decimal::parse(text.as_bytes())?.put_unscaled(&mut out, scale);
+        assert_eq!(out.remove(0), 0xaa);
+        assert!(put.is_ok() || out.is_empty(), "an error appends nothing");
+        put.map(|()| out)
+    }
+
+    /// What Java's BigInteger gives for the same numbers.
+    #[test]
+    fn vectors() {
+        for (text, scale, bytes) in [
+            ("123.45", 2, &[0x30, 0x39][..]),
+            ("-1.25", 2, &[0x83]),
+            ("1.28", 2, &[0x00, 0x80]),
+            ("-1.28", 2, &[0x80]),
+            ("-1.29", 2, &[0xff, 0x7f]),
+            ("0", 0, &[0x00]),
+            ("-0.00", 2, &[0x00]),
+            ("2.55", 2, &[0x00, 0xff]),
+            ("1.5", 3, &[0x05, 0xdc]),
+            ("1.500", 1, &[0x0f]),
+            (".5", 1, &[0x05]),
+            ("5.", 1, &[0x32]),
+            ("+7", 0, &[0x07]),
+            ("12300", -2, &[0x7b]),
+            ("0", -2, &[0x00]),
+            ("00", -2, &[0x00]),
+            // 2^127 - 1, 2^127, -2^127, -2^127 - 1: 39 digits.
+            (
+                "170141183460469231731687303715884105727",
+                0,
+                &[
+                    0x7f, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                ],
+            ),
+            (
+                "170141183460469231731687303715884105728",
+                0,
+                &[0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                "-170141183460469231731687303715884105728",
+                0,
+                &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                "-1701411834604692317316873037158841057.29",
+                2,
+                &[
+                    255, 0x7f, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                    255, 255,
+                ],
+            ),
+        ] {
+            assert_eq!(
+                unscaled(text, scale).as_deref(),
+                Ok(bytes),
+                "{text} at {scale}"
+            );
+            let mut out = vec![0xaa];
+            Decimal::parse(text.as_bytes())
+                .unwrap()
+                .put(&mut out, scale)
+                .unwrap();
+            assert_eq!(
+                out[1],
+                u8::try_from(bytes.len() * 2).unwrap(),
+                "{text} at {scale}"
+            );
+            assert_eq!(&out[2..], bytes, "{text} at {scale}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        for word in ["NaN", "Infinity", "-Infinity", "inf"] {
+            assert_eq!(unscaled(word, 0), Err(DecimalError::NotFinite), "{word}");
+        }
+        for word in ["", "-", ".", "1e5", "1.2.3", "--1", " 1", "1,5", "x"] {
+            assert_eq!(unscaled(word, 0), Err(DecimalError::NotANumber), "{word}");
+        }
+        assert_eq!(unscaled("1.25", 1), Err(DecimalError::WouldRound));
+        assert_eq!(unscaled("12345", -2), Err(DecimalError::WouldRound));
+        assert_eq!(unscaled("1.5", -2), Err(DecimalError::WouldRound));
+    }
+
+    #[test]
+    fn text_of_bytes() {
+        assert_eq!(text(&[0x83], 2), "-1.25");
+        assert_eq!(text(&[], 0), "0");
+        assert_eq!(text(&[0], 2), "0.00");
+        assert_eq!(text(&[0x7b], -2), "12300");
+        assert_eq!(text(&[0x05], 3), "0.005");
+        assert_eq!(text(&[0x05], i32::MAX), "5E-2147483647");
+        assert_eq!(text(&[0x05], i32::MIN), "5E2147483648");
+    }
+
+    proptest! {
+        #[test]
+        fn an_integer_is_the_shortest_that_reads_back(value: i128, shift in 0..128) {
+            let value = value >> shift;
+            let mut out = Vec::new();
+            put_unscaled_i128(&mut out, value);
+            let whole = value.to_be_bytes();
+            let cut = redundant(&whole);
+            prop_assert_eq!(&out, &whole[cut..]);
+            prop_assert_eq!(unscaled(&value.to_string(), 0).unwrap(), out.clone());
+            let mut framed = Vec::new();
+            put_i128(&mut framed, value);
+            prop_assert_eq!(crate::Reader::new(&framed).take_bytes(), Ok(&out[..]));
+        }
+
+        #[test]
+        fn a_text_reads_back(number in "-?(0|[1-9][0-9]{0,120})", fraction in "[0-9]{0,60}", more in 0u8..30) {
+            let scale = i32::try_from(fraction.len()).unwrap() + i32::from(more);
+            let written = if fraction.is_empty() { number } else { format!("{number}.{fraction}") };
+            let bytes = unscaled(&written, scale).unwrap();
+            prop_assert_eq!(redundant(&bytes), 0);
+            let mut expected = written.clone();
+            if more > 0 {
+                if fraction.is_empty() {
+                    expected.push('.');
+                }
+                expected.extend(std::iter::repeat_n('0', usize::from(more)));
+            }
+            if expected.trim_start_matches('-').bytes().all(|byte| matches!(byte, b'0' | b'.')) {
+                expected = expected.trim_start_matches('-').to_owned();
+            }
+            prop_assert_eq!(text(&bytes, scale), expected);
+            // The same without the zeros.
+            let decimal = Decimal::parse(written.as_bytes()).unwrap();
+            prop_assert_eq!(decimal.scale() as usize, fraction.len());
+        }
+    }
 }

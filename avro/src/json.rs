@@ -110,9 +110,16 @@ impl Parser {
         if let Some(primitive) = Primitive::named(text) {
             return Ok(primitive.into());
         }
-        self.builder
-            .known(&Name::within(space, text))
-            .or_else(|| self.builder.known(&Name::within("", text)))
+        // Java does not find ".N" either.
+        let known = |name| {
+            if text.starts_with('.') {
+                None
+            } else {
+                self.builder.known(&name)
+            }
+        };
+        known(Name::within(space, text))
+            .or_else(|| known(Name::within("", text)))
             .ok_or_else(|| self.error(SchemaFault::Undefined(text.to_owned())))
     }
 
@@ -478,6 +485,100 @@ impl Schema {
     }
 }
 
+impl Schema {
+    /// The schema that a registry stores under `normalize=true`: properties and aliases sorted,
+    /// a logical type's own first; empty documentation left out.
+    ///
+    /// Source: Confluent Schema Registry, `AvroSchemaUtils`.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        let mut normal = self.clone();
+        normal.for_each_type(&mut |ty| match ty {
+            Type::Primitive(primitive, properties) => {
+                let base = primitive.as_str();
+                *properties = sorted(properties, is_logical(base, None, properties));
+            }
+            Type::Array(_, properties) | Type::Map(_, properties) => {
+                *properties = sorted(properties, false);
+            }
+            Type::Union(_) | Type::Named(_) => {}
+        });
+        normal.for_each_named(&mut |named| {
+            let logical = match named.shape {
+                Shape::Fixed { size } => is_logical("fixed", Some(size), &named.properties),
+                _ => false,
+            };
+            named.properties = sorted(&named.properties, logical);
+            named.doc.take_if(|doc| doc.is_empty());
+            named.aliases.sort_by_key(Name::to_string);
+            if let Shape::Record { error, fields } = &mut named.shape {
+                *error = false;
+                for field in fields {
+                    field.properties = sorted(&field.properties, false);
+                    field.aliases.sort();
+                    field.default = field.default.as_ref().map(sorted_value);
+                }
+            }
+        });
+        normal
+    }
+}
+
+/// Whether `logicalType` is one that Java's library knows and finds in order.
+fn is_logical(base: &str, size: Option<usize>, properties: &Properties) -> bool {
+    let number = |name: &str| {
+        properties
+            .get(name)
+            .map(|value| value.as_i64().unwrap_or(-1))
+    };
+    match (text(properties, "logicalType").unwrap_or_default(), base) {
+        ("decimal", "bytes" | "fixed") => {
+            let (precision, scale) = (number("precision").unwrap_or(-1), number("scale"));
+            precision > 0 && (0..=precision).contains(&scale.unwrap_or(0))
+        }
+        ("uuid", "string") | ("date" | "time-millis", "int") => true,
+        ("uuid", "fixed") => size == Some(16),
+        ("duration", "fixed") => size == Some(12),
+        ("time-micros", "long") => true,
+        (name, "long") => ["timestamp-", "local-timestamp-"].iter().any(|prefix| {
+            matches!(
+                name.strip_prefix(prefix),
+                Some("millis" | "micros" | "nanos")
+            )
+        }),
+        _ => false,
+    }
+}
+
+fn sorted(properties: &Properties, logical: bool) -> Properties {
+    let mut keys: Vec<&String> = properties.keys().collect();
+    keys.sort_by_key(|key| {
+        let scale = properties.get("scale").and_then(Value::as_i64) != Some(0);
+        let rank = match key.as_str() {
+            "logicalType" if logical => 0,
+            "precision" if logical && is_decimal(properties) => 1,
+            "scale" if logical && is_decimal(properties) && scale => 2,
+            _ => 3,
+        };
+        (rank, *key)
+    });
+    keys.into_iter()
+        .filter_map(|key| Some((key.clone(), sorted_value(properties.get(key)?))))
+        .collect()
+}
+
+fn is_decimal(properties: &Properties) -> bool {
+    text(properties, "logicalType") == Some("decimal")
+}
+
+fn sorted_value(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(sorted_value).collect(),
+        Value::Object(members) => Value::Object(sorted(members, false)),
+        other => other.clone(),
+    }
+}
+
 struct Printer<'s> {
     schema: &'s Schema,
     /// Defined in the text so far.
@@ -563,10 +664,11 @@ impl Printer<'_> {
         if !aliases.is_empty() {
             self.out.push_str(",\"aliases\":");
             self.list(aliases, |this, alias| {
+                // One without a namespace loses that in Java's text, and so here.
                 if alias.namespace == name.namespace {
                     put_text(&mut this.out, &alias.simple);
                 } else {
-                    put_text(&mut this.out, &full_alias(alias));
+                    put_text(&mut this.out, &alias.to_string());
                 }
             });
         }
@@ -601,20 +703,11 @@ impl Printer<'_> {
         const KINDS: [&str; 6] = ["record", "enum", "array", "map", "union", "fixed"];
         let Name { namespace, simple } = name;
         let taken = Primitive::named(simple).is_some() || KINDS.contains(&simple.as_str());
-        if namespace == space && !(taken && !namespace.is_empty()) {
+        if namespace == space && (!taken || namespace.is_empty()) {
             put_text(&mut self.out, simple);
-        } else if namespace.is_empty() && self.is_printed(&Name::new(space, simple)) {
-            // Java prints the simple name here too, and reads back the wrong type.
-            put_text(&mut self.out, &format!(".{simple}"));
         } else {
             put_text(&mut self.out, &name.to_string());
         }
-    }
-
-    fn is_printed(&self, name: &Name) -> bool {
-        self.printed
-            .iter()
-            .any(|id| self.schema.named(*id).name == *name)
     }
 
     fn canonical(&mut self, ty: &Type) {
@@ -698,15 +791,6 @@ impl Printer<'_> {
             self.out.push(':');
             put_json(&mut self.out, value);
         }
-    }
-}
-
-/// An alias without a namespace inside a namespace needs its dot, or it would be given one.
-fn full_alias(alias: &Name) -> String {
-    if alias.namespace.is_empty() {
-        format!(".{}", alias.simple)
-    } else {
-        alias.to_string()
     }
 }
 
@@ -833,4 +917,244 @@ pub fn float(value: f32) -> Value {
 #[must_use]
 pub fn bytes(value: &[u8]) -> Value {
     Value::String(value.iter().copied().map(char::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Schema {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Printed by Avro Java 1.12 and by Confluent's registry code.
+    const INPUT: &str = r#"{ "type":"record","namespace":"a.b","name":"R","doc":"d","x":1,"aliases":["Q","c.Z"],"fields":[{"type":{"type":"string"},"name":"s","default":"q","doc":"fd","zz":true,"order":"descending"},{"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":10,"scale":2}},{"name":"n","type":["null",{"type":"record","name":"a.b.N","fields":[]}],"default":null},{"name":"m","type":"N"}]}"#;
+    const PRINTED: &str = r#"{"type":"record","name":"R","namespace":"a.b","doc":"d","fields":[{"name":"s","type":"string","doc":"fd","default":"q","order":"descending","zz":true},{"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":10,"scale":2}},{"name":"n","type":["null",{"type":"record","name":"N","fields":[]}],"default":null},{"name":"m","type":"N"}],"x":1,"aliases":["Q","c.Z"]}"#;
+    const CANONICAL: &str = r#"{"name":"a.b.R","type":"record","fields":[{"name":"s","type":"string"},{"name":"d","type":"bytes"},{"name":"n","type":["null",{"name":"a.b.N","type":"record","fields":[]}]},{"name":"m","type":"a.b.N"}]}"#;
+
+    #[test]
+    fn prints_as_java_does() {
+        assert_eq!(parse(INPUT).to_string(), PRINTED);
+        assert_eq!(parse(PRINTED).to_string(), PRINTED);
+        assert_eq!(parse(INPUT).canonical_form(), CANONICAL);
+        for text in [
+            r#""string""#,
+            r#"["null","int"]"#,
+            r#"{"type":"array","items":["null","string"],"connect.version":1}"#,
+            r#"{"type":"enum","name":"E","doc":"d","symbols":["A","B"],"default":"A","p":{"b":1,"a":2},"aliases":["F"]}"#,
+            r#"{"type":"fixed","name":"F","namespace":"x","size":3,"logicalType":"no"}"#,
+            r#"{"type":"error","name":"E","fields":[]}"#,
+            r#"{"type":"record","name":"A","namespace":"n","fields":[{"name":"b","type":{"type":"record","name":"B","namespace":"","fields":[]}},{"name":"c","type":"B"},{"name":"a","type":["null","A"]}]}"#,
+            r#"{"type":"record","name":"Key","namespace":"srv.inv.Weird-Table","fields":[]}"#,
+        ] {
+            assert_eq!(parse(text).to_string(), text);
+        }
+    }
+
+    /// Whether two texts get one id: the registry compares what is printed.
+    #[test]
+    fn what_makes_two_texts_equal() {
+        let field = |members: &str| {
+            format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a",{members}}}]}}"#)
+        };
+        let same = |a: &str, b: &str| parse(a).to_string() == parse(b).to_string();
+        assert!(same(r#""string""#, r#" { "type" : "string" } "#));
+        assert!(same(
+            r#"{"type":"fixed","name":"a.b.R","size":1}"#,
+            r#"{"size":1,"namespace":"a.b","name":"R","type":"fixed"}"#
+        ));
+        assert!(same(
+            &field(r#""type":"int","order":"ascending""#),
+            &field(r#""type":"int""#)
+        ));
+        assert!(same(
+            &field(r#""type":"int","aliases":[]"#),
+            &field(r#""type":"int""#)
+        ));
+        assert!(!same(
+            &field(r#""type":"int","doc":"""#),
+            &field(r#""type":"int""#)
+        ));
+        let double = |default: &str| field(&format!(r#""type":"double","default":{default}"#));
+        assert!(!same(&double("1"), &double("1.0")));
+        assert!(same(&double("1.1"), &double("1.10")));
+        assert!(same(&double(r#""1.1""#), &double("1.1")));
+        assert!(same(
+            &field(r#""type":"int","doc":"\u00e9\/""#),
+            &field(r#""type":"int","doc":"é/""#)
+        ));
+        let ordered = |properties: &str| parse(&format!(r#"{{"type":"int",{properties}}}"#));
+        let (ab, ba) = (ordered(r#""a":1,"b":2"#), ordered(r#""b":2,"a":1"#));
+        assert_ne!(ab.to_string(), ba.to_string());
+        assert_eq!(ab, ba);
+        assert_eq!(ab.normalized().to_string(), ba.normalized().to_string());
+        assert_ne!(ab, ordered(r#""a":1,"b":2.0"#));
+    }
+
+    #[test]
+    fn normalizing_sorts() {
+        let text = r#"{"type":"record","name":"R","doc":"","fields":[{"name":"d","type":{"type":"bytes","scale":2,"precision":10,"connect.version":1,"connect.parameters":{"scale":"2","a":"b"},"connect.name":"D","logicalType":"decimal"},"z":1,"y":2}],"connect.version":1,"connect.name":"R"}"#;
+        assert_eq!(
+            parse(text).normalized().to_string(),
+            r#"{"type":"record","name":"R","fields":[{"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":10,"scale":2,"connect.name":"D","connect.parameters":{"a":"b","scale":"2"},"connect.version":1},"y":2,"z":1}],"connect.name":"R","connect.version":1}"#
+        );
+    }
+
+    #[test]
+    fn strict() {
+        let field = |members: &str| {
+            format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a",{members}}}]}}"#)
+        };
+        for (text, path, fault) in [
+            ("", "", "not JSON"),
+            ("7", "", "a schema is"),
+            (r#""nope""#, "", "undefined name"),
+            (r#"{"name":"R"}"#, "", "no type"),
+            (
+                r#"{"type":"record","name":"R-S","fields":[]}"#,
+                "/name",
+                "illegal character",
+            ),
+            (
+                r#"{"type":"record","name":"é","fields":[]}"#,
+                "/name",
+                "illegal character",
+            ),
+            (
+                r#"{"type":"record","name":"int","fields":[]}"#,
+                "/name",
+                "illegal character",
+            ),
+            (r#"{"type":"record","name":"R"}"#, "", "no fields"),
+            (
+                r#"{"type":"enum","name":"E","symbols":["A","A"]}"#,
+                "/symbols/1",
+                "twice",
+            ),
+            (
+                r#"{"type":"enum","name":"E","symbols":["A"],"default":"B"}"#,
+                "/default",
+                "default",
+            ),
+            (r#"{"type":"fixed","name":"F","size":-1}"#, "", "size"),
+            (r#"["int",["null"]]"#, "/1", "union directly"),
+            (r#"["int","null","int"]"#, "/2", "twice"),
+            (
+                &field(r#""type":"int","default":"x""#),
+                "/fields/0",
+                "invalid default",
+            ),
+            (
+                &field(r#""type":"int","default":1.0"#),
+                "/fields/0",
+                "invalid default",
+            ),
+            (
+                &field(r#""type":"int","default":2147483648"#),
+                "/fields/0",
+                "invalid default",
+            ),
+            (
+                &field(r#""type":"R","default":{}"#),
+                "/fields/0",
+                "invalid default",
+            ),
+            (&field(r#""type":"int","order":"up""#), "/fields/0", "order"),
+            (&field(r#""type":"wat""#), "/fields/0/type", "undefined"),
+            (
+                &field(r#""type":["null",{"type":"fixed","name":"R","size":1}]"#),
+                "/fields/0/type/1/name",
+                "twice",
+            ),
+            (
+                r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"a","type":"int"}]}"#,
+                "/fields/1",
+                "twice",
+            ),
+        ] {
+            let error = text.parse::<Schema>().expect_err(text);
+            let words = error.to_string();
+            assert!(words.contains(fault), "{text}: {words}");
+            assert!(error.path.ends_with(path), "{text}: {}", error.path);
+        }
+        parse(&field(r#""type":["null","int"],"default":1"#));
+        parse(&field(r#""type":["double","null"],"default":"NaN""#));
+        assert!("[".repeat(300).parse::<Schema>().is_err());
+    }
+
+    #[test]
+    fn a_reference_is_printed_by_name() {
+        let address = parse(
+            r#"{"type":"record","name":"a.Address","fields":[{"name":"next","type":["null","Address"]}]}"#,
+        );
+        let text = r#"{"type":"record","name":"R","namespace":"a","fields":[{"name":"x","type":"Address"},{"name":"y","type":"Address"}]}"#;
+        assert!(text.parse::<Schema>().is_err());
+        let schema = Schema::parse_with(text, std::slice::from_ref(&address)).expect("a schema");
+        assert_eq!(schema.to_string(), text);
+        let chain = r#"{"type":"array","items":["a.R","a.Address"]}"#;
+        let chain = Schema::parse_with(chain, &[address, schema]).expect("a schema");
+        assert_eq!(
+            chain.to_string(),
+            r#"{"type":"array","items":["a.R","a.Address"]}"#
+        );
+    }
+
+    #[test]
+    fn numbers_and_bytes_as_jackson_prints_them() {
+        let printed = |value: Value| {
+            let mut out = String::new();
+            put_json(&mut out, &value);
+            out
+        };
+        for (value, text) in [
+            (1.0, "1.0"),
+            (1e20, "1.0E20"),
+            (1e-5, "1.0E-5"),
+            (12_345_678.0, "1.2345678E7"),
+            (1_234_567.5, "1234567.5"),
+            (0.001, "0.001"),
+            (-0.000_99, "-9.9E-4"),
+            (9_999_999.0, "9999999.0"),
+            (1e7, "1.0E7"),
+            (-0.0, "-0.0"),
+            (f64::MAX, "1.7976931348623157E308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014E-308"),
+            (f64::from(1.1f32), "1.100000023841858"),
+        ] {
+            assert_eq!(printed(double(value)), text);
+        }
+        assert_eq!(printed(float(1.1)), "1.1");
+        assert_eq!(printed(float(3.0e10)), "3.0E10");
+        assert_eq!(printed(double(f64::NAN)), r#""NaN""#);
+        assert_eq!(printed(double(f64::NEG_INFINITY)), r#""-Infinity""#);
+        assert_eq!(
+            printed(bytes(&[0, 0xff, b'A', 0x83, 0x7f])),
+            "\"\\u0000ÿA\u{83}\u{7f}\""
+        );
+        assert_eq!(printed("\u{1f}\u{8}\"\\/\n".into()), r#""\u001F\b\"\\/\n""#);
+        assert_eq!(printed(u64::MAX.into()), "18446744073709551615");
+    }
+
+    proptest! {
+        #[test]
+        fn a_double_reads_back(value: f64) {
+            let mut out = String::new();
+            put_double_text(&mut out, value);
+            prop_assert_eq!(out.parse::<f64>().unwrap().to_bits(), value.to_bits());
+        }
+
+        #[test]
+        fn a_text_reads_back(text: String) {
+            let mut out = String::new();
+            put_text(&mut out, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn any_text_is_a_schema_or_an_error(text: String) {
+            prop_assert!(text.parse::<Schema>().map_or(true, |schema| schema.to_string() == text));
+        }
+    }
 }

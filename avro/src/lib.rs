@@ -67,6 +67,7 @@ pub mod prefix;
 pub mod error;
 
 pub use datum::Datum;
+pub use decimal::{Decimal, DecimalError};
 pub use error::{Fault, Malformed, SchemaError, SchemaFault};
 pub use read::Reader;
 pub use schema::{

@@ -240,3 +240,130 @@ impl<'b> Reader<'b> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_says_where_it_is_and_takes_nothing() {
+        type Take = fn(&mut Reader<'_>) -> Result<(), Malformed>;
+        let cases: [(&[u8], Take, &str, usize, Fault); 11] = [
+            (
+                &[],
+                |r| r.take_bool().map(drop),
+                "boolean",
+                0,
+                Fault::Truncated,
+            ),
+            (
+                &[2],
+                |r| r.take_bool().map(drop),
+                "boolean",
+                0,
+                Fault::NotBoolean,
+            ),
+            (
+                &[0x80; 12],
+                |r| r.take_long().map(drop),
+                "long",
+                0,
+                Fault::Overflow,
+            ),
+            (
+                &[0x80; 3],
+                |r| r.take_long().map(drop),
+                "long",
+                0,
+                Fault::Truncated,
+            ),
+            (
+                &[0x80, 0x80, 0x80, 0x80, 0x10],
+                |r| r.take_int().map(drop),
+                "int",
+                0,
+                Fault::Overflow,
+            ),
+            (
+                &[1],
+                |r| r.take_bytes().map(drop),
+                "bytes length",
+                0,
+                Fault::Negative,
+            ),
+            (
+                &[4, 9],
+                |r| r.take_bytes().map(drop),
+                "bytes",
+                1,
+                Fault::Truncated,
+            ),
+            (
+                &[2, 0xff],
+                |r| r.take_string().map(drop),
+                "string",
+                1,
+                Fault::NotUtf8,
+            ),
+            (
+                &[4],
+                |r| r.take_branch(2).map(drop),
+                "union branch",
+                0,
+                Fault::OutOfRange,
+            ),
+            (
+                &[1],
+                |r| r.take_enum(2).map(drop),
+                "enum symbol",
+                0,
+                Fault::OutOfRange,
+            ),
+            (
+                &[1, 1],
+                |r| r.take_block().map(drop),
+                "block size",
+                1,
+                Fault::Negative,
+            ),
+        ];
+        for (bytes, take, field, at, fault) in cases {
+            let mut reader = Reader::new(bytes);
+            assert_eq!(
+                take(&mut reader),
+                Err(Malformed {
+                    message: "datum",
+                    field,
+                    at,
+                    fault
+                })
+            );
+            assert_eq!(reader.at(), at);
+        }
+    }
+
+    #[test]
+    fn a_block_may_say_its_size() {
+        let mut reader = Reader::new(&[3, 4, 1, 1]);
+        assert_eq!(
+            reader.take_block(),
+            Ok(Block {
+                count: 2,
+                bytes: Some(2)
+            })
+        );
+        assert_eq!(reader.rest(), [1, 1]);
+        assert_eq!(
+            Reader::new(&[0]).take_block(),
+            Ok(Block {
+                count: 0,
+                bytes: None
+            })
+        );
+    }
+
+    #[test]
+    fn a_varint_may_be_longer_than_need_be() {
+        assert_eq!(Reader::new(&[0x82, 0x80, 0x00]).take_int(), Ok(1));
+    }
+}

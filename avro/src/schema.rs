@@ -243,6 +243,20 @@ impl Schema {
         }
     }
 
+    /// Visits every type in place, the named ones' fields too; parts before the whole.
+    pub(crate) fn for_each_type(&mut self, visit: &mut impl FnMut(&mut Type)) {
+        self.root.visit(visit);
+        self.for_each_named(&mut |named| {
+            if let Shape::Record { fields, .. } = &mut named.shape {
+                fields.iter_mut().for_each(|field| field.ty.visit(visit));
+            }
+        });
+    }
+
+    pub(crate) fn for_each_named(&mut self, visit: &mut impl FnMut(&mut Named)) {
+        self.types.iter_mut().for_each(visit);
+    }
+
     /// Ids of all named types, used or not.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NamedId> {
         (0..self.types.len()).map(NamedId)
@@ -352,7 +366,11 @@ impl Builder {
         for (id, mut named) in fresh {
             if let Shape::Record { fields, .. } = &mut named.shape {
                 for field in fields {
-                    field.ty.renumber(&ids);
+                    field.ty.visit(&mut |ty| {
+                        if let Type::Named(id) = ty {
+                            *id = ids.get(id).copied().unwrap_or(*id);
+                        }
+                    });
                 }
             }
             if let Some(slot) = self.types.get_mut(id.0) {
@@ -404,14 +422,13 @@ impl Type {
         Self::Map(Box::new(values), Properties::new())
     }
 
-    /// Gives new numbers to named types, those of another schema or builder.
-    fn renumber(&mut self, ids: &BTreeMap<NamedId, NamedId>) {
+    fn visit(&mut self, visit: &mut impl FnMut(&mut Self)) {
         match self {
-            Self::Primitive(..) => {}
-            Self::Array(inner, _) | Self::Map(inner, _) => inner.renumber(ids),
-            Self::Union(branches) => branches.iter_mut().for_each(|branch| branch.renumber(ids)),
-            Self::Named(id) => *id = ids.get(id).copied().unwrap_or(*id),
+            Self::Primitive(..) | Self::Named(_) => {}
+            Self::Array(inner, _) | Self::Map(inner, _) => inner.visit(visit),
+            Self::Union(branches) => branches.iter_mut().for_each(|branch| branch.visit(visit)),
         }
+        visit(self);
     }
 }
 
@@ -477,11 +494,12 @@ impl Name {
         }
     }
 
+    /// The namespace may hold anything, as it may in Java: a table called `Weird-Table` becomes
+    /// one.
     fn check(&self) -> Result<(), SchemaFault> {
-        let parts_fit = self.namespace.is_empty() || self.namespace.split('.').all(is_name);
         // A primitive's name without a namespace would be taken for the primitive.
         let taken = self.namespace.is_empty() && Primitive::named(&self.simple).is_some();
-        if !parts_fit || !is_name(&self.simple) || taken {
+        if taken || !is_name(&self.simple) {
             return Err(SchemaFault::BadName(self.to_string()));
         }
         Ok(())

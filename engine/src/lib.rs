@@ -15,3 +15,4 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod encode;
+pub mod progress;

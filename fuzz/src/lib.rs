@@ -1,9 +1,17 @@
 //! Fuzz targets: each a plain function of bytes whose claim is stronger than "no crash".
 
+pub mod avro;
 pub mod kafkawire_batch;
 
-/// Every target by the name that its corpus folder has; a new target is a line here.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// The name that a target's folder in the corpus has, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target; a new one is a line here.
+pub const TARGETS: &[Target] = &[
+    ("avro/datum", avro::datum),
+    ("avro/decimals", avro::decimals),
+    ("avro/reader", avro::reader),
+    ("avro/schema", avro::schema),
     ("kafkawire_batch/batches", kafkawire_batch::batches),
     ("kafkawire_batch/build", kafkawire_batch::build),
     (

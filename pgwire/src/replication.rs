@@ -269,3 +269,120 @@ impl StandbyStatusUpdate {
         Ok(update)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn slots_by_version() {
+        let slot = CreateSlot {
+            name: "s",
+            plugin: "pgoutput",
+            temporary: false,
+            snapshot: SlotSnapshot::Export,
+            two_phase: false,
+            failover: false,
+        };
+        let command = |slot: CreateSlot<'_>, version| slot.command(version);
+        let base = r#"CREATE_REPLICATION_SLOT "s" LOGICAL "pgoutput" "#;
+        assert_eq!(command(slot, 120_022), Ok(format!("{base}EXPORT_SNAPSHOT")));
+        assert_eq!(
+            command(slot, 150_018),
+            Ok(format!("{base}(SNAPSHOT 'export')"))
+        );
+        let slot = CreateSlot {
+            failover: true,
+            snapshot: SlotSnapshot::Nothing,
+            ..slot
+        };
+        assert!(command(slot, 160_014).is_err());
+        let expected = format!("{base}(SNAPSHOT 'nothing', FAILOVER true)");
+        assert_eq!(command(slot, 170_010), Ok(expected));
+        let slot = CreateSlot {
+            two_phase: true,
+            failover: false,
+            temporary: true,
+            ..slot
+        };
+        assert!(command(slot, 140_023).is_err());
+        let expected = r#"CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL "pgoutput" (SNAPSHOT 'nothing', TWO_PHASE true)"#;
+        assert_eq!(command(slot, 150_018).as_deref(), Ok(expected));
+        assert_eq!(drop_slot("s", true), r#"DROP_REPLICATION_SLOT "s" WAIT"#);
+    }
+
+    #[test]
+    fn start_quotes_what_it_is_given() {
+        assert_eq!(
+            start("s", Lsn::ZERO, &[]),
+            r#"START_REPLICATION SLOT "s" LOGICAL 0/0"#
+        );
+        let names = publication_names(&["Pub,1", "it's", "a\"b"]);
+        assert_eq!(names, r#""Pub,1","it's","a""b""#);
+        let command = start(
+            "s",
+            Lsn(0x16_B374_D848),
+            &[("proto_version", "1"), ("publication_names", &names)],
+        );
+        let options = r#"("proto_version" '1', "publication_names" '"Pub,1","it''s","a""b"')"#;
+        let expected = format!(r#"START_REPLICATION SLOT "s" LOGICAL 16/B374D848 {options}"#);
+        assert_eq!(command, expected);
+    }
+
+    #[test]
+    fn stream_as_captured() {
+        let keepalive = b"\x6b\0\0\0\0\x08\x09\x5c\x90\0\x03\x03\xdc\xd6\xea\x86\xca\0";
+        let expected = PrimaryKeepalive {
+            wal_end: Lsn(0x0809_5c90),
+            sent_at: 0x0003_03dc_d6ea_86ca,
+            reply_requested: false,
+        };
+        assert_eq!(
+            Replication::parse(keepalive),
+            Ok(Replication::Keepalive(expected))
+        );
+        for cut in 0..keepalive.len() {
+            assert!(Replication::parse(&keepalive[..cut]).is_err());
+        }
+        let mut data = vec![b'w'];
+        data.extend_from_slice(&[0; 24]);
+        assert_eq!(data.len(), XLOG_DATA_HEADER_BYTES);
+        assert!(Replication::parse(&data[..24]).is_err());
+        data.push(b'E');
+        let Ok(Replication::XLogData(parsed)) = Replication::parse(&data) else {
+            panic!("an XLogData");
+        };
+        assert_eq!(parsed.body, b"E");
+        assert!(Replication::parse(b"x").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn status_is_identity(written: u64, flushed: u64, applied: u64, sent_at: i64, reply_requested: bool) {
+            let update = StandbyStatusUpdate {
+                written: Lsn(written),
+                flushed: Lsn(flushed),
+                applied: Lsn(applied),
+                sent_at,
+                reply_requested,
+            };
+            let mut out = Vec::new();
+            update.put(&mut out);
+            prop_assert_eq!(out.len(), 39);
+            prop_assert_eq!(&out[..6], b"d\0\0\0\x26r");
+            prop_assert_eq!(StandbyStatusUpdate::parse(&out[5..]), Ok(update));
+        }
+
+        #[test]
+        fn quotes_balance(text: String) {
+            for (quoted, quote) in [(quote_literal(&text), '\''), (quote_identifier(&text), '"')] {
+                let inner = quoted.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+                let doubled = quote.to_string().repeat(2);
+                let inner = inner.unwrap();
+                prop_assert!(!inner.replace(&doubled, "").contains(quote));
+                prop_assert_eq!(inner.replace(&doubled, &quote.to_string()), text.as_str());
+            }
+        }
+    }
+}

@@ -468,3 +468,331 @@ impl Session {
         self.state = State::Terminated;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::TransactionStatus;
+    use crate::error::{Fault, Malformed};
+    use crate::write::Length;
+    use proptest::prelude::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut message = Length::open(&mut out, tag);
+        message.body().extend_from_slice(body);
+        message.seal();
+        out
+    }
+
+    fn started(password: Option<&str>) -> (Session, Vec<u8>) {
+        let mut out = Vec::new();
+        let startup = Startup {
+            user: "u_md5",
+            database: "d",
+            password,
+            application_name: "a",
+            replication: Replication::Logical,
+            parameters: &[("client_encoding", "UTF8")],
+            nonce: [7; 18],
+        };
+        let mut session = Session::new(&startup);
+        session.start(&mut out).unwrap();
+        (session, out)
+    }
+
+    /// Feeds all of `input`, which must be whole messages; the events as text.
+    fn feed(session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Result<Vec<String>, Error> {
+        let mut rest = input;
+        let mut events = Vec::new();
+        while let Some((event, consumed)) = session.next(rest, out)? {
+            events.push(format!("{event:?}"));
+            rest = &rest[consumed..];
+        }
+        assert_eq!(rest, b"", "a whole message was not taken");
+        Ok(events)
+    }
+
+    fn settled() -> Session {
+        let (mut session, _) = started(None);
+        let input = [
+            message(b'R', &[0; 4]),
+            message(b'S', b"server_version\x0015.18\0"),
+            message(b'K', &[0, 0, 0, 1, 2, 3, 4, 5]),
+            message(b'Z', b"I"),
+        ];
+        assert!(!session.ready());
+        feed(&mut session, &input.concat(), &mut Vec::new()).unwrap();
+        assert!(session.ready());
+        session
+    }
+
+    #[test]
+    fn startup_message() {
+        let (mut session, out) = started(None);
+        let body: &[u8] = b"\0\x03\0\0user\0u_md5\0database\0d\0application_name\0a\0\
+                            replication\0database\0client_encoding\0UTF8\0\0";
+        assert_eq!(
+            out[..4],
+            u32::try_from(body.len() + 4).unwrap().to_be_bytes()
+        );
+        assert_eq!(&out[4..], body);
+        assert!(session.start(&mut Vec::new()).is_err());
+        let mut request = Vec::new();
+        frontend::ssl_request(&mut request);
+        assert_eq!(request, b"\0\0\0\x08\x04\xd2\x16\x2f");
+    }
+
+    #[test]
+    fn passwords() {
+        let mut out = Vec::new();
+        let salted = message(b'R', b"\0\0\0\x05\xa1\xb2\xc3\xd4");
+        feed(&mut started(Some("pencil")).0, &salted, &mut out).unwrap();
+        assert_eq!(out, message(b'p', b"md582664affddcdac5af727399582cd7d07\0"));
+        let error = feed(&mut started(None).0, &salted, &mut out);
+        assert_eq!(error, Err(Error::PasswordMissing));
+
+        out.clear();
+        let clear = message(b'R', b"\0\0\0\x03");
+        feed(&mut started(Some("pencil")).0, &clear, &mut out).unwrap();
+        assert_eq!(out, message(b'p', b"pencil\0"));
+
+        let gssapi = feed(
+            &mut started(None).0,
+            &message(b'R', b"\0\0\0\x07"),
+            &mut out,
+        );
+        assert!(matches!(gssapi, Err(Error::Unsupported(_))), "{gssapi:?}");
+        let other = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0\0");
+        let other = feed(&mut started(Some("pencil")).0, &other, &mut out);
+        assert!(matches!(other, Err(Error::Unsupported(_))), "{other:?}");
+    }
+
+    #[test]
+    fn scram_needs_the_servers_proof() {
+        let (mut session, _) = started(Some("pencil"));
+        let mut out = Vec::new();
+        let offer = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+        feed(&mut session, &offer, &mut out).unwrap();
+        let nonce = BASE64.encode([7; 18]);
+        let first = format!("n,,n=,r={nonce}");
+        let length = u32::try_from(first.len()).unwrap().to_be_bytes();
+        let body = [b"SCRAM-SHA-256\0".as_slice(), &length, first.as_bytes()].concat();
+        assert_eq!(out, message(b'p', &body));
+
+        let challenge = format!("r={nonce}server,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=16");
+        let challenge = message(b'R', &[b"\0\0\0\x0b", challenge.as_bytes()].concat());
+        feed(&mut session, &challenge, &mut out).unwrap();
+
+        // A server that does not know the password cannot go on, whichever way it tries.
+        let ok = message(b'R', &[0; 4]);
+        let skipped = feed(&mut session, &ok, &mut out);
+        assert!(matches!(skipped, Err(Error::Unexpected(_))), "{skipped:?}");
+        let forged = [
+            b"\0\0\0\x0cv=".as_slice(),
+            BASE64.encode([1; 32]).as_bytes(),
+        ]
+        .concat();
+        let forged = feed(&mut session, &message(b'R', &forged), &mut out);
+        assert!(
+            matches!(
+                forged,
+                Err(Error::Malformed(Malformed {
+                    fault: Fault::Mismatch,
+                    ..
+                }))
+            ),
+            "{forged:?}"
+        );
+    }
+
+    #[test]
+    fn query_and_error() {
+        let mut session = settled();
+        let mut out = Vec::new();
+        session.query(&mut out, "SELECT 1\0; DROP TABLE t").unwrap();
+        assert_eq!(
+            out,
+            message(b'Q', b"SELECT 1\0"),
+            "the protocol has no zero byte in text"
+        );
+        assert!(!session.ready());
+        let input = [
+            message(
+                b'T',
+                b"\0\x01c\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0",
+            ),
+            message(b'D', b"\0\x02\0\0\0\x011\xff\xff\xff\xff"),
+            message(b'N', b"SNOTICE\0C00000\0Mhello\0\0"),
+            message(
+                b'E',
+                b"SFEHLER\0VERROR\0C22012\0Mdivision by zero\0Zunknown\0\0",
+            ),
+            message(b'Z', b"E"),
+        ];
+        let events = feed(&mut session, &input.concat(), &mut out).unwrap();
+        assert!(session.ready());
+        assert_eq!(events[1], "DataRow([Some([49]), None])");
+        let error = message(b'E', b"SFEHLER\0VERROR\0C22012\0Mdivision by zero\0P8\0\0");
+        let (event, _) = session.next(&error, &mut out).unwrap().unwrap();
+        let Event::ServerError(error) = event else {
+            panic!("an error")
+        };
+        assert_eq!(error.to_string(), "ERROR 22012: division by zero");
+        assert_eq!((error.position(), error.hint()), (Some(8), None));
+    }
+
+    #[test]
+    fn a_stream_and_its_ends() {
+        let mut out = Vec::new();
+        let both = message(b'W', b"\0\0\0");
+        let data = message(b'd', b"k");
+        let done = message(b'c', b"");
+        let complete = message(b'C', b"COPY 0\0");
+        let ready = message(b'Z', b"I");
+        let status = message(b'S', b"a\0b\0");
+
+        // Ours: CopyData still comes behind the server's own CopyDone.
+        let mut session = settled();
+        session.query(&mut out, "START_REPLICATION").unwrap();
+        feed(
+            &mut session,
+            &[&both[..], &data, &status].concat(),
+            &mut out,
+        )
+        .unwrap();
+        assert!(session.streaming() && session.query(&mut out, "").is_err());
+        session.copy_data(&mut out, b"r").unwrap();
+        session.copy_done(&mut out).unwrap();
+        assert!(session.copy_data(&mut out, b"r").is_err());
+        let end = [&data[..], &done, &data, &complete, &complete, &ready].concat();
+        feed(&mut session, &end, &mut out).unwrap();
+        assert!(session.ready());
+
+        // A shutdown: no CopyDone. An error: the stream is over, ReadyForQuery follows.
+        for end in [complete, message(b'E', b"SERROR\0C22021\0Mx\0\0")] {
+            let mut session = settled();
+            session.query(&mut out, "START_REPLICATION").unwrap();
+            feed(
+                &mut session,
+                &[&both[..], &data, &end, &ready].concat(),
+                &mut out,
+            )
+            .unwrap();
+            assert!(session.ready());
+        }
+    }
+
+    #[test]
+    fn wrong_moments() {
+        let unexpected = |session: &mut Session, input: &[u8]| {
+            matches!(
+                feed(session, input, &mut Vec::new()),
+                Err(Error::Unexpected(_))
+            )
+        };
+        let (mut session, _) = started(None);
+        assert!(unexpected(&mut session, &message(b'Z', b"I")));
+        let mut session = settled();
+        for (tag, body) in [
+            (b'Z', b"I".as_slice()),
+            (b'd', b""),
+            (b'D', b"\0\0"),
+            (b'R', &[0; 4]),
+            (b'W', b"\0\0\0"),
+            (b'c', b""),
+        ] {
+            assert!(
+                unexpected(&mut session, &message(tag, body)),
+                "{}",
+                char::from(tag)
+            );
+        }
+        let fatal = message(b'E', b"SFATAL\0C57P01\0Mterminating\0\0");
+        assert!(
+            feed(&mut session, &fatal, &mut Vec::new()).is_ok(),
+            "a shutdown needs no query"
+        );
+        let (mut session, _) = started(None);
+        let large = b"E\0\x10\0\0";
+        assert!(
+            session.next(large, &mut Vec::new()).is_err(),
+            "before we are let in"
+        );
+    }
+
+    #[test]
+    fn extended_queries_and_copy_in() {
+        let mut session = settled();
+        let mut out = Vec::new();
+        session.parse(&mut out, "", "SELECT $1", &[23]).unwrap();
+        session
+            .bind(&mut out, "", "", &[1], &[Some(&[0, 0, 0, 1]), None], &[1])
+            .unwrap();
+        session.execute(&mut out, "", 0).unwrap();
+        session.sync(&mut out).unwrap();
+        let expected = [
+            message(b'P', b"\0SELECT $1\0\0\x01\0\0\0\x17"),
+            message(
+                b'B',
+                b"\0\0\0\x01\0\x01\0\x02\0\0\0\x04\0\0\0\x01\xff\xff\xff\xff\0\x01\0\x01",
+            ),
+            message(b'E', b"\0\0\0\0\0"),
+            message(b'S', b""),
+        ];
+        assert_eq!(out, expected.concat());
+        let answers = [
+            message(b'1', b""),
+            message(b'2', b""),
+            message(b'D', b"\0\x01\0\0\0\x011"),
+            message(b'C', b"SELECT 1\0"),
+            message(b'Z', b"I"),
+        ];
+        feed(&mut session, &answers.concat(), &mut out).unwrap();
+        assert!(session.ready());
+
+        session.query(&mut out, "COPY t FROM STDIN").unwrap();
+        feed(&mut session, &message(b'G', b"\0\0\x01\0\0"), &mut out).unwrap();
+        out.clear();
+        session.copy_data(&mut out, b"1\n").unwrap();
+        session.copy_done(&mut out).unwrap();
+        assert_eq!(out, [message(b'd', b"1\n"), message(b'c', b"")].concat());
+        let answers = [message(b'C', b"COPY 1\0"), message(b'Z', b"I")].concat();
+        let events = feed(&mut session, &answers, &mut out).unwrap();
+        assert_eq!(
+            events.last(),
+            Some(&format!("{:?}", Event::Ready(TransactionStatus::IDLE)))
+        );
+    }
+
+    proptest! {
+        /// However the bytes are cut, the events are those of the whole.
+        #[test]
+        fn every_cut_gives_the_same_events(cuts in proptest::collection::vec(1usize..40, 1..20)) {
+            let input = [
+                message(b'R', b"\0\0\0\x05\xa1\xb2\xc3\xd4"),
+                message(b'R', &[0; 4]),
+                message(b'S', b"TimeZone\0UTC\0"),
+                message(b'K', &[0; 36]),
+                message(b'Z', b"I"),
+                message(b'E', b"SFATAL\0C57P01\0Mterminating\0\0"),
+            ].concat();
+            let mut out = Vec::new();
+            let whole = feed(&mut started(Some("p")).0, &input, &mut out).unwrap();
+            let (mut session, _) = started(Some("p"));
+            let mut cut_out = Vec::new();
+            let mut events = Vec::new();
+            let (mut head, mut tail) = (0, 0);
+            let mut sizes = cuts.iter().cycle();
+            while tail < input.len() {
+                tail = input.len().min(tail + sizes.next().unwrap());
+                while let Some((event, n)) = session.next(&input[head..tail], &mut cut_out).unwrap() {
+                    events.push(format!("{event:?}"));
+                    head += n;
+                }
+            }
+            prop_assert_eq!(events, whole);
+            prop_assert_eq!(cut_out, out);
+        }
+    }
+}

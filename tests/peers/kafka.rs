@@ -118,7 +118,8 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// A port beside the broker's own, for a second listener among the settings: `{second}` there.
+    /// A port beside the broker's own, for a second listener among the settings, which know the
+    /// ports as `{port}`, `{controller}` and `{second}`.
     #[must_use]
     pub fn second_bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port + 2)
@@ -141,6 +142,24 @@ impl Kafka {
             .as_ref()
             .expect("it runs")
             .id()
+    }
+
+    /// The bytes of a topic's segments on the broker's disk: what was written, without asking.
+    #[must_use]
+    pub fn topic_bytes(&self, topic: &str) -> u64 {
+        let partitions = fs::read_dir(self.directory.join("data"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        partitions
+            .filter(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                name.rsplit_once('-').is_some_and(|(of, _)| of == topic)
+            })
+            .flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten())
+            .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "log"))
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+            .sum()
     }
 
     /// Stops the broker and waits until it is gone.

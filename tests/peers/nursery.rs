@@ -36,6 +36,7 @@ for c in $children; do kill -KILL "${c#*:}"; done
 for d in $dirs; do rm -rf "$d"; done
 "#;
 
+#[allow(clippy::zombie_processes, reason = "the reaper outlives us")]
 static PIPE: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
     let mut reaper = Command::new("sh")
         .args(["-c", REAPER])

@@ -1,3 +1,6 @@
 //! `penstock demo`: the whole product on one screen.
 
+pub mod change;
+pub mod latency;
+pub mod screen;
 pub mod shopper;

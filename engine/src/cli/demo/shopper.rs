@@ -2,7 +2,7 @@
 //!
 //! A statement finds its rows by itself (the seventh open order, a product 41 % of the way down the
 //! list), so that the shopper needs to know nothing about the store but its schema, and goes on
-//! whatever others do to the rows. On a store that has nothing to offer a statement changes nothing.
+//! whatever others do to the rows. In an empty store a statement changes nothing.
 
 /// One thing that happens in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -227,8 +227,9 @@ impl Shopper {
         let newsletter = self.below(2) == 0;
         // The id is part of the address: no two customers share one.
         format!(
-            "INSERT INTO store.customers (customer_id, first_name, last_name, email, phone, street, \
-             city, zip_code, birth_date, newsletter) \
+            "INSERT INTO store.customers \
+             (customer_id, first_name, last_name, email, phone, street, city, zip_code, \
+             birth_date, newsletter) \
              SELECT id, {}, {}, '{mailbox}' || id || '@bikes.example', '{phone}', {}, {}, \
              '{zip:05}', date '1952-01-01' + {birth}, {newsletter} \
              FROM nextval('store.customers_customer_id_seq') AS id",

@@ -1,0 +1,4 @@
+//! Room: acknowledgements in, the position that may be confirmed out.
+
+pub mod ledger;
+pub mod offsets;
