@@ -25,14 +25,18 @@ pub enum Op {
     Other,
 }
 
-/// A row's columns in their order, each value in words; `None` is NULL.
+/// A row's columns in their order, each value in words.
 ///
-/// Rows of one schema share the names.
+/// Rows of one schema share the names, and a row is one allocation: many can be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     columns: Arc<[Box<str>]>,
-    values: Box<[Option<Box<str>>]>,
+    /// Joined by [`SEPARATOR`]; NULL is [`NULL`]. Words hold no control characters.
+    values: Box<str>,
 }
+
+const SEPARATOR: &str = "\n";
+const NULL: &str = "\0";
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct Change {
     pub before: Option<Row>,
     /// The row after.
     pub after: Option<Row>,
+    /// `source.lsn`: which of two changes came first.
+    pub lsn: Option<i64>,
     /// `source.ts_us`: when the transaction committed, µs since 1970; in a snapshot, when it was
     /// taken.
     pub committed_us: Option<i64>,
@@ -67,16 +73,18 @@ struct Envelope {
     op: usize,
     source: usize,
     table: usize,
+    lsn: usize,
     committed_us: usize,
 }
 
 impl Row {
     /// Names and values, in order.
     pub fn cells(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.columns
-            .iter()
-            .zip(&self.values)
-            .map(|(name, value)| (&**name, value.as_deref()))
+        let values = self
+            .values
+            .split(SEPARATOR)
+            .map(|value| (value != NULL).then_some(value));
+        self.columns.iter().map(|name| &**name).zip(values)
     }
 
     /// The value of a column; `None` where there is no such column.
@@ -90,7 +98,7 @@ impl Row {
     /// How many of its values are not NULL.
     #[must_use]
     pub fn known(&self) -> usize {
-        self.values.iter().filter(|value| value.is_some()).count()
+        self.cells().filter(|(_, value)| value.is_some()).count()
     }
 
     /// The values alone, `2001/1`: how a key is written.
@@ -107,10 +115,7 @@ impl Row {
     pub(super) fn of(cells: &[(&str, Option<&str>)]) -> Self {
         Self {
             columns: cells.iter().map(|(name, _)| (*name).into()).collect(),
-            values: cells
-                .iter()
-                .map(|(_, value)| value.map(Into::into))
-                .collect(),
+            values: joined(cells.iter().map(|(_, value)| value.map(str::to_owned))),
         }
     }
 }
@@ -171,8 +176,8 @@ impl Decoder {
             Some(Datum::String(table)) => (*table).to_owned(),
             _ => String::new(),
         };
-        let committed_us = match source.get(at.committed_us).map(some) {
-            Some(Datum::Long(us)) => Some(*us),
+        let number = |index: usize| match source.get(index).map(some) {
+            Some(Datum::Long(number)) => Some(*number),
             _ => None,
         };
         Ok(Change {
@@ -180,7 +185,8 @@ impl Decoder {
             table,
             before: row(at.before),
             after: row(at.after),
-            committed_us,
+            lsn: number(at.lsn),
+            committed_us: number(at.committed_us),
         })
     }
 
@@ -191,13 +197,11 @@ impl Decoder {
         else {
             return None;
         };
-        let words = fields.iter().zip(values);
-        let values = words
-            .map(|(field, value)| in_words(&self.schema, &field.ty, value).map(String::into))
-            .collect();
+        let cells = fields.iter().zip(values);
+        let words = cells.map(|(field, value)| in_words(&self.schema, &field.ty, value));
         Some(Row {
             columns: Arc::clone(&self.columns),
-            values,
+            values: joined(words),
         })
     }
 }
@@ -220,9 +224,17 @@ impl Envelope {
             op: place("op")?,
             source,
             table: about_place("table")?,
+            lsn: about_place("lsn")?,
             committed_us: about_place("ts_us")?,
         })
     }
+}
+
+fn joined(words: impl Iterator<Item = Option<String>>) -> Box<str> {
+    let words: Vec<_> = words
+        .map(|word| word.unwrap_or_else(|| NULL.to_owned()))
+        .collect();
+    words.join(SEPARATOR).into()
 }
 
 fn not_a(field: &'static str) -> Malformed {

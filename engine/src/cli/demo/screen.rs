@@ -218,7 +218,7 @@ impl Look {
         line.put(DIM, &format!(" · {}/s", decimal(pulse.per_second)));
         if let (Some(median), Some(p99)) = (pulse.median, pulse.p99) {
             let (median, p99) = (human_time(median), human_time(p99));
-            line.put(DIM, &format!(" · latency {median}, p99 {p99}"));
+            line.put(DIM, &format!(" · median {median}, p99 {p99}"));
         }
         line.put(DIM, &format!(" · {}", human_bytes(pulse.memory_bytes)));
         line.put(DIM, " · Ctrl-C stops");
@@ -479,7 +479,13 @@ impl Screen {
             return Ok(());
         }
         match &self.terminal {
-            Some(terminal) => terminal.multi.println(lines.join("\n")),
+            // Joined lines end with the last one: an empty one would be lost.
+            Some(terminal) => {
+                let lines = lines
+                    .iter()
+                    .map(|line| if line.is_empty() { " " } else { line });
+                terminal.multi.println(lines.collect::<Vec<_>>().join("\n"))
+            }
             None => write_lines(lines),
         }
     }
@@ -672,6 +678,7 @@ mod tests {
             table: "orders".to_owned(),
             before,
             after,
+            lsn: None,
             committed_us,
         }
     }
