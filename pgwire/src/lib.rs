@@ -24,7 +24,7 @@
 //! use pgwire::tuple::TupleCell;
 //! use pgwire::value::text;
 //!
-//! let bytes = b"d\0\0\0\x30w\0\0\0\0\x08\x09\x5c\xf8\0\0\0\0\x08\x09\x5c\xf8\
+//! let bytes = b"d\0\0\0\x2cw\0\0\0\0\x08\x09\x5c\xf8\0\0\0\0\x08\x09\x5c\xf8\
 //!     \0\x03\x03\xdc\xd6\xce\x75\x11I\0\0\x41\x44N\0\x02t\0\0\0\x011n";
 //! let (message, consumed) = frame::split(bytes, 1024)?.expect("a whole message");
 //! assert_eq!(consumed, bytes.len());
