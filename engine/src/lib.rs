@@ -15,4 +15,5 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod encode;
+pub mod net;
 pub mod progress;

@@ -1,0 +1,697 @@
+//! Sockets, TLS, and the clock: the only module that has any of them.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+/// How long an idle connection stays silent before the kernel asks whether the peer is there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// How long between the kernel's questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A connection, whatever it runs over. Reads and writes as the stream inside does.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, without delay of small writes.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// One end of a pipe in memory: see [`Stream::pair`].
+    Memory(DuplexStream),
+}
+
+impl Stream {
+    /// Connects over TCP: `host` is a name or an address (brackets around an IPv6 one are allowed),
+    /// and each of a name's addresses is tried. `timeout` covers all of it.
+    ///
+    /// Errors: [`NetError`], with the last address's reason.
+    pub async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<Self, NetError> {
+        let name = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        let target = if name.contains(':') {
+            format!("[{name}]:{port}")
+        } else {
+            format!("{name}:{port}")
+        };
+        let attempt = async {
+            let addresses = tokio::net::lookup_host((name, port)).await;
+            let addresses = addresses
+                .map_err(|error| NetError::new(&target, NetFault::NameUnknown, Some(error)))?;
+            let mut last = None;
+            for address in addresses {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = Some(error),
+                }
+            }
+            let fault = match last.as_ref().map(io::Error::kind) {
+                None => NetFault::NameUnknown,
+                Some(io::ErrorKind::ConnectionRefused) => NetFault::Refused,
+                Some(_) => NetFault::Unreachable,
+            };
+            Err(NetError::new(&target, fault, last))
+        };
+        let stream = match tokio::time::timeout(timeout, attempt).await {
+            Ok(stream) => stream?,
+            Err(_) => return Err(NetError::new(&target, NetFault::TimedOut, None)),
+        };
+        // Neither is needed for a connection to work, so neither can fail it.
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let _ = stream.set_nodelay(true);
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Connects to the Unix socket at `path`.
+    ///
+    /// Errors: [`NetError`].
+    pub async fn connect_unix(path: &Path, timeout: Duration) -> Result<Self, NetError> {
+        let target = path.display().to_string();
+        match tokio::time::timeout(timeout, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(Self::Unix(stream)),
+            Ok(Err(error)) => {
+                let fault = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => NetFault::Refused,
+                    io::ErrorKind::NotFound => NetFault::SocketMissing,
+                    _ => NetFault::Unreachable,
+                };
+                Err(NetError::new(&target, fault, Some(error)))
+            }
+            Err(_) => Err(NetError::new(&target, NetFault::TimedOut, None)),
+        }
+    }
+
+    /// Two ends of a pipe in memory that holds `capacity` bytes each way: a connection for tests.
+    #[must_use]
+    pub fn pair(capacity: usize) -> (Self, Self) {
+        let (one, other) = tokio::io::duplex(capacity);
+        (Self::Memory(one), Self::Memory(other))
+    }
+
+    /// Begins TLS as the client, over TCP; `host` is checked against the certificate as far as
+    /// `tls` says so, and is sent as SNI when it is a name. `timeout` covers the handshake.
+    ///
+    /// Errors: [`NetError`].
+    pub async fn start_tls(
+        self,
+        tls: &TlsConfig,
+        host: &str,
+        timeout: Duration,
+    ) -> Result<Self, NetError> {
+        let Self::Tcp(stream) = self else {
+            return Err(NetError::new(host, NetFault::TlsOverThis, None));
+        };
+        let name = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        let Ok(server_name) = ServerName::try_from(name.to_owned()) else {
+            return Err(NetError::new(host, NetFault::NotAHostName, None));
+        };
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
+        match tokio::time::timeout(timeout, connector.connect(server_name, stream)).await {
+            Ok(Ok(stream)) => Ok(Self::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err(NetError::new(host, tls_fault(&error), Some(error))),
+            Err(_) => Err(NetError::new(host, NetFault::TimedOut, None)),
+        }
+    }
+
+    /// Whether what is written can be read by who is on the way.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+impl AsyncRead for Stream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Memory(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+/// How much of a server's certificate is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Nothing: who listens is kept out, who stands in the way is not.
+    Nothing,
+    /// That it leads to a trusted root.
+    Chain,
+    /// That, and that it is made out to the host.
+    Full,
+}
+
+/// What a TLS client is set up with.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsOptions<'a> {
+    /// How much of the server's certificate is checked.
+    pub verify: Verify,
+    /// PEM file of trusted certificates; none: the system's.
+    pub root_cert: Option<&'a str>,
+    /// PEM file of our certificate and its chain, for servers that ask for one.
+    pub cert: Option<&'a str>,
+    /// PEM or PKCS#8 DER file of its key.
+    pub key: Option<&'a str>,
+    /// Protocols that we speak inside, the favourite first; none: not said.
+    pub alpn: &'a [&'a [u8]],
+}
+
+/// A TLS client's settings, read and checked once for all connections.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl TlsConfig {
+    /// Reads the files of `options`.
+    ///
+    /// Errors: [`TlsConfigError`], which names the file.
+    pub fn new(options: &TlsOptions<'_>) -> Result<Self, TlsConfigError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Verifier {
+            roots: match options.verify {
+                Verify::Nothing => None,
+                Verify::Chain | Verify::Full => Some(Roots::load(options.root_cert)?),
+            },
+            host: options.verify == Verify::Full,
+            provider: Arc::clone(&provider),
+        };
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsConfigError::new("TLS", error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match (options.cert, options.key) {
+            (None, None) => builder.with_no_client_auth(),
+            (Some(cert), Some(key)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+                .map_err(|error| TlsConfigError::new(key, error.to_string()))?,
+            (Some(file), None) => {
+                return Err(TlsConfigError::new(
+                    file,
+                    "a certificate without its key".to_owned(),
+                ));
+            }
+            (None, Some(file)) => {
+                return Err(TlsConfigError::new(
+                    file,
+                    "a key without its certificate".to_owned(),
+                ));
+            }
+        };
+        config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
+        Ok(Self {
+            config: Arc::new(config),
+        })
+    }
+
+    /// The settings as rustls has them.
+    #[must_use]
+    pub fn rustls(&self) -> &Arc<rustls::ClientConfig> {
+        &self.config
+    }
+}
+
+/// Trusted certificates, as roots and as they are in the file.
+#[derive(Debug)]
+struct Roots {
+    store: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Roots {
+    fn load(file: Option<&str>) -> Result<Self, TlsConfigError> {
+        let certificates = match file {
+            Some(file) => certificates(file)?,
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(certificates.iter().cloned());
+        if added == 0 {
+            let what = file.unwrap_or("the system's certificates");
+            return Err(TlsConfigError::new(
+                what,
+                "no certificate that can be a root".to_owned(),
+            ));
+        }
+        Ok(Self {
+            store,
+            certificates,
+        })
+    }
+}
+
+fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(TlsConfigError::new(
+            file,
+            "no certificate in PEM form in it".to_owned(),
+        )),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(TlsConfigError::new(file, error.to_string())),
+    }
+}
+
+fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+    let bytes = std::fs::read(file).map_err(|e| TlsConfigError::new(file, e.to_string()))?;
+    if let Ok(key) = PrivateKeyDer::from_pem_slice(&bytes) {
+        return Ok(key);
+    }
+    PrivateKeyDer::try_from(bytes)
+        .map_err(|_| TlsConfigError::new(file, "neither a PEM key nor PKCS#8 DER".to_owned()))
+}
+
+/// A file of TLS settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl TlsConfigError {
+    fn new(file: &str, reason: String) -> Self {
+        Self {
+            file: file.into(),
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for TlsConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.reason)
+    }
+}
+
+impl std::error::Error for TlsConfigError {}
+
+/// Checks as much of a certificate as is wanted: nothing (without roots), its chain, or the host's
+/// name too. That the server holds the certificate's key is checked in any case.
+#[derive(Debug)]
+struct Verifier {
+    roots: Option<Roots>,
+    host: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(roots) = &self.roots else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let chain = rustls::client::verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &roots.store,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        );
+        if let Err(error) = chain {
+            // A self-signed certificate that is its own root, as many servers have: its extensions
+            // say that it signs, not that it serves, yet the user has named it as trusted.
+            let named = roots.certificates.iter().any(|root| root == end_entity);
+            if !named || certificate_fault(&error) != NetFault::UntrustedCertificate {
+                return Err(error);
+            }
+        }
+        if self.host {
+            rustls::client::verify_server_name(&certificate, server_name)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A connection that did not come about.
+#[derive(Debug)]
+pub struct NetError {
+    /// Host and port, or the path of a Unix socket.
+    pub target: String,
+    /// What was wrong.
+    pub fault: NetFault,
+    /// The system's own words.
+    pub source: Option<io::Error>,
+}
+
+/// Why a connection did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetFault {
+    /// The name leads to no address.
+    NameUnknown,
+    /// Nobody listens.
+    Refused,
+    /// No way there.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// There is no such Unix socket.
+    SocketMissing,
+    /// The server's certificate leads to no trusted root.
+    UntrustedCertificate,
+    /// The server's certificate is made out to another host.
+    OtherHost,
+    /// The server's certificate is too old, or too young.
+    ExpiredCertificate,
+    /// The TLS handshake failed in another way.
+    Handshake,
+    /// TLS over something else than TCP.
+    TlsOverThis,
+    /// TLS to something that cannot be a host's name.
+    NotAHostName,
+}
+
+impl NetError {
+    fn new(target: &str, fault: NetFault, source: Option<io::Error>) -> Self {
+        Self {
+            target: target.to_owned(),
+            fault,
+            source,
+        }
+    }
+
+    /// What the reader of the error can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self.fault {
+            NetFault::NameUnknown => "Check the host name and the name service.",
+            NetFault::Refused => {
+                "Check that the server runs, and listens on this address and port."
+            }
+            NetFault::Unreachable => "Check the address, the network and the firewall between.",
+            NetFault::TimedOut => {
+                "Check the address, and whether a firewall drops packets on the way."
+            }
+            NetFault::SocketMissing => {
+                "Check that the server runs here, the socket's directory and the port."
+            }
+            NetFault::UntrustedCertificate => {
+                "Give the certificate authority's PEM file as the trusted root, or trust less."
+            }
+            NetFault::OtherHost => {
+                "Connect by a name that the certificate has, or do not verify the host's name."
+            }
+            NetFault::ExpiredCertificate => "Renew the server's certificate; check both clocks.",
+            NetFault::Handshake => {
+                "Check that this port speaks TLS, 1.2 at least, and accepts our certificate."
+            }
+            NetFault::TlsOverThis => "Turn TLS off for this connection.",
+            NetFault::NotAHostName => "Connect by a host name or an address.",
+        }
+    }
+
+    /// Whether the same attempt may succeed later, with nothing mended by hand.
+    #[must_use]
+    pub fn retriable(&self) -> bool {
+        match self.fault {
+            NetFault::NameUnknown
+            | NetFault::Refused
+            | NetFault::Unreachable
+            | NetFault::TimedOut
+            | NetFault::SocketMissing
+            | NetFault::Handshake => true,
+            NetFault::UntrustedCertificate
+            | NetFault::OtherHost
+            | NetFault::ExpiredCertificate
+            | NetFault::TlsOverThis
+            | NetFault::NotAHostName => false,
+        }
+    }
+}
+
+fn tls_fault(error: &io::Error) -> NetFault {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    inner.map_or(NetFault::Handshake, certificate_fault)
+}
+
+fn certificate_fault(error: &rustls::Error) -> NetFault {
+    let rustls::Error::InvalidCertificate(fault) = error else {
+        return NetFault::Handshake;
+    };
+    match fault {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            NetFault::OtherHost
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => NetFault::ExpiredCertificate,
+        _ => NetFault::UntrustedCertificate,
+    }
+}
+
+impl fmt::Display for NetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = &self.target;
+        match self.fault {
+            NetFault::NameUnknown => write!(f, "{target}: the name leads to no address"),
+            NetFault::Refused => write!(f, "{target}: connection refused"),
+            NetFault::Unreachable => write!(f, "{target}: not reachable"),
+            NetFault::TimedOut => write!(f, "{target}: no answer in time"),
+            NetFault::SocketMissing => write!(f, "{target}: no such socket"),
+            NetFault::UntrustedCertificate => {
+                write!(f, "{target}: the server's certificate is not trusted")
+            }
+            NetFault::OtherHost => {
+                write!(
+                    f,
+                    "{target}: the server's certificate is made out to another host"
+                )
+            }
+            NetFault::ExpiredCertificate => {
+                write!(f, "{target}: the server's certificate is not valid now")
+            }
+            NetFault::Handshake => write!(f, "{target}: the TLS handshake failed"),
+            NetFault::TlsOverThis => write!(f, "{target}: TLS runs over TCP only"),
+            NetFault::NotAHostName => write!(f, "{target}: not a host name"),
+        }?;
+        match &self.source {
+            Some(source) => write!(f, " ({source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for NetError {}
+
+/// The time of day: microseconds since 1970-01-01 UTC.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn now_unix_us() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_pair_carries_bytes() {
+        run(async {
+            let (mut one, mut other) = Stream::pair(16);
+            one.write_all(b"hello").await.unwrap();
+            let mut bytes = [0; 5];
+            other.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"hello");
+            drop(one);
+            assert_eq!(other.read(&mut bytes).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn errors_name_the_target() {
+        run(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let stream = Stream::connect_tcp("localhost", port, SECOND)
+                .await
+                .unwrap();
+            assert!(!stream.encrypted());
+            drop(listener);
+            let error = Stream::connect_tcp("127.0.0.1", port, SECOND)
+                .await
+                .unwrap_err();
+            assert_eq!((error.fault, error.retriable()), (NetFault::Refused, true));
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("127.0.0.1:{port}: ")),
+                "{error}"
+            );
+            let error = Stream::connect_unix(Path::new("/nowhere/s"), SECOND)
+                .await
+                .unwrap_err();
+            assert_eq!(error.fault, NetFault::SocketMissing);
+        });
+    }
+
+    #[test]
+    fn tls_files_are_named() {
+        let options = TlsOptions {
+            verify: Verify::Full,
+            root_cert: Some("/nowhere/root.pem"),
+            cert: None,
+            key: None,
+            alpn: &[b"postgresql"],
+        };
+        let error = TlsConfig::new(&options).unwrap_err();
+        assert_eq!(error.file, Path::new("/nowhere/root.pem"));
+        let options = TlsOptions {
+            verify: Verify::Nothing,
+            ..options
+        };
+        assert!(
+            TlsConfig::new(&options).is_ok(),
+            "what is not used is not read"
+        );
+        let options = TlsOptions {
+            cert: Some("/nowhere/cert.pem"),
+            ..options
+        };
+        assert!(TlsConfig::new(&options).is_err());
+    }
+}
