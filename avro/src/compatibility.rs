@@ -112,6 +112,8 @@ pub struct Incompatibility {
     /// Where in the reader's schema: `/fields/1/type`. As the Java library has it: lost inside
     /// unions, `/` for the whole.
     pub path: String,
+    /// The same place by the names of fields, never lost: `after.email`; empty for the whole.
+    pub field: String,
     /// The field, symbols, names or types at fault.
     pub detail: String,
     /// For a union branch that nothing matches: why the branch of the same kind does not; the
@@ -151,27 +153,37 @@ impl Kind {
     }
 }
 
+impl Incompatibility {
+    /// What is wrong at the bottom of it: inside the union, where there is one.
+    #[must_use]
+    pub fn reason(&self) -> &Self {
+        self.inner.first().map_or(self, Self::reason)
+    }
+}
+
 impl fmt::Display for Incompatibility {
+    /// The [`Incompatibility::reason`], in words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             kind,
             path,
+            field,
             detail,
-            inner,
-        } = self;
-        // What is inside a union is the reason; the union is only where.
-        if let Some(reason) = inner.first() {
-            return reason.fmt(f);
+            ..
+        } = self.reason();
+        if field.is_empty() {
+            write!(f, "at {path} ")?;
+        } else {
+            write!(f, "field {field} ")?;
         }
         match kind {
-            Kind::NameMismatch => write!(f, "at {path} the name differs ({detail})"),
-            Kind::FixedSizeMismatch => write!(f, "at {path} the size differs ({detail})"),
-            Kind::MissingEnumSymbols => write!(f, "at {path} the reader lacks symbols {detail}"),
-            Kind::ReaderFieldMissingDefaultValue => write!(
-                f,
-                "field {detail} at {path} is unknown to the writer and has no default in the reader"
-            ),
-            Kind::TypeMismatch | Kind::MissingUnionBranch => write!(f, "at {path} the {detail}"),
+            Kind::NameMismatch => write!(f, "is of another name ({detail})"),
+            Kind::FixedSizeMismatch => write!(f, "is of another size ({detail})"),
+            Kind::MissingEnumSymbols => write!(f, "lacks the symbols {detail}"),
+            Kind::ReaderFieldMissingDefaultValue => {
+                f.write_str("is not in what was written, and has no default")
+            }
+            Kind::TypeMismatch | Kind::MissingUnionBranch => f.write_str(detail),
         }
     }
 }
@@ -185,12 +197,7 @@ pub fn can_read(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
         writer,
         seen: BTreeSet::new(),
     };
-    check.types(
-        reader.root(),
-        writer.root(),
-        &Path(String::new()),
-        DEPTH_MAX,
-    )
+    check.types(reader.root(), writer.root(), &Path::default(), DEPTH_MAX)
 }
 
 /// What keeps `new` from following `old` at `level`, old against new as the level asks. The
@@ -207,22 +214,38 @@ pub fn can_follow(level: Level, new: &Schema, old: &Schema) -> Vec<(bool, Incomp
     found
 }
 
-struct Path(String);
+#[derive(Default)]
+struct Path {
+    pointer: String,
+    field: String,
+}
 
 impl Path {
     fn join(&self, step: impl fmt::Display) -> Self {
-        Self(format!("{}/{step}", self.0))
+        Self {
+            pointer: format!("{}/{step}", self.pointer),
+            field: self.field.clone(),
+        }
+    }
+
+    fn enter(&self, index: usize, name: &str) -> Self {
+        let dot = if self.field.is_empty() { "" } else { "." };
+        Self {
+            field: format!("{}{dot}{name}", self.field),
+            ..self.join(index)
+        }
     }
 
     fn found(&self, kind: Kind, detail: String) -> Incompatibility {
-        let path = if self.0.is_empty() {
+        let path = if self.pointer.is_empty() {
             "/".to_owned()
         } else {
-            self.0.clone()
+            self.pointer.clone()
         };
         Incompatibility {
             kind,
             path,
+            field: self.field.clone(),
             detail,
             inner: Vec::new(),
         }
@@ -303,7 +326,11 @@ impl<'s> Check<'s> {
                     .collect()
             }
             (_, View::Union(written)) => {
-                let root = Path(String::new());
+                // As Java does: the place is forgotten here.
+                let root = Path {
+                    field: path.field.clone(),
+                    ..Path::default()
+                };
                 written
                     .iter()
                     .flat_map(|branch| self.types(reader, branch, &root, depth))
@@ -360,7 +387,7 @@ impl<'s> Check<'s> {
         let path = path.join("fields");
         let mut found = Vec::new();
         for (index, field) in reader.iter().enumerate() {
-            let path = path.join(index);
+            let path = path.enter(index, &field.name);
             let by_name = |name: &String| writer.iter().find(|written| written.name == *name);
             match by_name(&field.name).or_else(|| field.aliases.iter().find_map(by_name)) {
                 Some(written) => {
@@ -601,7 +628,7 @@ mod tests {
         assert_eq!(found[0].detail, "reader union lacking writer type: RECORD");
         assert_eq!(
             found[0].to_string(),
-            "field email at /fields/0/type/1/fields/1 is unknown to the writer and has no default in the reader"
+            "field before.email is not in what was written, and has no default"
         );
         let wider = envelope(r#"{"name":"id","type":"long"}"#);
         assert!(can_read(&wider, &old).is_empty());
