@@ -16,6 +16,7 @@ mod mapping;
 mod number;
 mod plain;
 pub mod plan;
+pub mod registry;
 pub mod schema;
 mod step;
 mod time;

@@ -22,10 +22,13 @@ use avro::compatibility::{self, Incompatibility, Kind, Level};
 use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::{AvroConverter, Registry, SubjectName};
 
@@ -60,7 +63,10 @@ pub fn subject(
     record_name: Option<&str>,
 ) -> Result<String, RegistryError> {
     let named = || {
-        record_name.ok_or_else(|| RegistryError::Nameless { topic: topic.to_owned(), strategy })
+        record_name.ok_or_else(|| RegistryError::Nameless {
+            topic: topic.to_owned(),
+            strategy,
+        })
     };
     Ok(match (strategy, side) {
         (SubjectName::Topic, Side::Key) => format!("{topic}-key"),
@@ -75,7 +81,7 @@ pub struct RegistryClient {
     addresses: Vec<Address>,
     /// Index of the address that answered last.
     current: usize,
-    settings: Registry,
+    limits: Limits,
     headers: Vec<(HeaderName, HeaderValue)>,
     lookup: Lookup,
     normalize: bool,
@@ -88,6 +94,18 @@ enum Lookup {
     Register,
     Find,
     Latest,
+}
+
+/// How long, and how often. The defaults of Confluent's client.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Further tries on each address.
+    max_retries: u32,
+    /// Before the first of them; doubles.
+    retry_wait: Duration,
+    retry_wait_max: Duration,
+    connect_timeout: Duration,
+    read_timeout: Duration,
 }
 
 /// One of `schema.registry.url`.
@@ -121,7 +139,7 @@ impl RegistryClient {
     ///
     /// Errors: an address or a credential that cannot be.
     pub fn new(converter: &AvroConverter) -> Result<Self, RegistryError> {
-        let settings = converter.registry.clone();
+        let settings = &converter.registry;
         let mut addresses = Vec::new();
         let mut in_url = None;
         for url in &settings.urls {
@@ -130,13 +148,22 @@ impl RegistryClient {
             in_url = in_url.or(user_info);
         }
         if addresses.is_empty() {
-            return Err(RegistryError::Address { url: String::new(), fault: "there is none" });
+            return Err(RegistryError::Address {
+                url: String::new(),
+                fault: "there is none",
+            });
         }
         let mut headers = vec![
-            (ACCEPT, HeaderValue::from_static(
-                "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json",
-            )),
-            (USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
+            (
+                ACCEPT,
+                HeaderValue::from_static(
+                    "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json",
+                ),
+            ),
+            (
+                USER_AGENT,
+                HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION"))),
+            ),
         ];
         let credentials = match (&settings.basic_auth, &settings.bearer_token) {
             (Some((user, password)), _) => Some(basic(&format!("{user}:{password}"))),
@@ -144,10 +171,11 @@ impl RegistryClient {
             (None, None) => in_url.as_deref().map(basic),
         };
         if let Some(credentials) = credentials {
-            let mut value = HeaderValue::try_from(credentials).map_err(|_| RegistryError::Address {
-                url: settings.urls.join(","),
-                fault: "a user, password or token holds a control character",
-            })?;
+            let mut value =
+                HeaderValue::try_from(credentials).map_err(|_| RegistryError::Address {
+                    url: settings.urls.join(","),
+                    fault: "a user, password or token holds a control character",
+                })?;
             value.set_sensitive(true);
             headers.push((AUTHORIZATION, value));
         }
@@ -158,9 +186,15 @@ impl RegistryClient {
         } else {
             Lookup::Find
         };
-        let normalize = converter.normalize;
-        let ids = HashMap::new();
-        Ok(Self { addresses, current: 0, settings, headers, lookup, normalize, ids })
+        Ok(Self {
+            addresses,
+            current: 0,
+            limits: Limits::of(settings),
+            headers,
+            lookup,
+            normalize: converter.normalize,
+            ids: HashMap::new(),
+        })
     }
 
     /// The id of `schema` under `subject`: registered, found, or compared with the latest, as the
@@ -191,26 +225,41 @@ impl RegistryClient {
         let path = format!("/schemas/ids/{id}?fetchMaxId=false");
         let subject = format!("(schema id {id})");
         let answer = self.ask(&subject, Method::GET, &path, None).await?;
-        let text = answer.body.get("schema").and_then(Value::as_str).map(str::to_owned);
+        let text = answer
+            .body
+            .get("schema")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         text.ok_or_else(|| self.bad_answer(&subject, &answer.body))
     }
 
     async fn register(&mut self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let normalize = self.normalize;
-        let path = format!("/subjects/{}/versions?normalize={normalize}", escaped(subject));
-        match self.ask(subject, Method::POST, &path, Some(body(schema))).await {
+        let path = format!(
+            "/subjects/{}/versions?normalize={normalize}",
+            escaped(subject)
+        );
+        match self
+            .ask(subject, Method::POST, &path, Some(body(schema)))
+            .await
+        {
             Ok(answer) => self.id_in(subject, &answer.body),
-            Err(RegistryError::Refused(refusal)) if refusal.status == 409 => {
-                Err(RegistryError::Incompatible(self.explain(*refusal, schema).await))
-            }
+            Err(RegistryError::Refused(refusal)) if refusal.status == 409 => Err(
+                RegistryError::Incompatible(self.explain(*refusal, schema).await),
+            ),
             Err(error) => Err(error),
         }
     }
 
     async fn find(&mut self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let normalize = self.normalize;
-        let path = format!("/subjects/{}?normalize={normalize}&deleted=false", escaped(subject));
-        let answer = self.ask(subject, Method::POST, &path, Some(body(schema))).await?;
+        let path = format!(
+            "/subjects/{}?normalize={normalize}&deleted=false",
+            escaped(subject)
+        );
+        let answer = self
+            .ask(subject, Method::POST, &path, Some(body(schema)))
+            .await?;
         self.id_in(subject, &answer.body)
     }
 
@@ -220,22 +269,33 @@ impl RegistryClient {
         let path = format!("/subjects/{}/versions/latest", escaped(subject));
         let answer = self.ask(subject, Method::GET, &path, None).await?;
         let id = self.id_in(subject, &answer.body)?;
-        let text = answer.body.get("schema").and_then(Value::as_str).unwrap_or_default();
+        let text = answer
+            .body
+            .get("schema")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let canonical = |text: &str| text.parse::<Schema>().map(|schema| schema.canonical_form());
         match (canonical(text), canonical(schema)) {
             (Ok(latest), Ok(ours)) if latest == ours => Ok(id),
             (Ok(_), Ok(_)) => {
                 let version = answer.body.get("version").and_then(Value::as_u64);
                 let subject = subject.to_owned();
-                Err(RegistryError::LatestDiffers { subject, version: version.unwrap_or_default() })
+                Err(RegistryError::LatestDiffers {
+                    subject,
+                    version: version.unwrap_or_default(),
+                })
             }
             _ => Err(self.bad_answer(subject, &answer.body)),
         }
     }
 
     fn id_in(&self, subject: &str, body: &Value) -> Result<u32, RegistryError> {
-        let id = body.get("id").and_then(Value::as_i64).and_then(|id| i32::try_from(id).ok());
-        id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| self.bad_answer(subject, body))
+        let id = body
+            .get("id")
+            .and_then(Value::as_i64)
+            .and_then(|id| i32::try_from(id).ok());
+        id.and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| self.bad_answer(subject, body))
     }
 
     fn bad_answer(&self, subject: &str, body: &Value) -> RegistryError {
@@ -244,7 +304,11 @@ impl RegistryClient {
             words.truncate(cut);
         }
         let address = self.address().to_string();
-        RegistryError::BadAnswer { address, subject: subject.to_owned(), words }
+        RegistryError::BadAnswer {
+            address,
+            subject: subject.to_owned(),
+            words,
+        }
     }
 
     fn address(&self) -> &Address {
@@ -262,25 +326,28 @@ impl RegistryClient {
     ) -> Result<Answer, RegistryError> {
         let mut last = None;
         for _ in 0..self.addresses.len() {
-            for attempt in 0..=self.settings.max_retries {
+            for attempt in 0..=self.limits.max_retries {
                 let outcome = self.ask_once(subject, &method, path, body.clone()).await;
                 match outcome {
                     Err(error) if error.retriable() => last = Some(error),
                     outcome => return outcome,
                 }
-                if attempt < self.settings.max_retries {
+                if attempt < self.limits.max_retries {
                     tokio::time::sleep(self.retry_wait(attempt)).await;
                 }
             }
             self.current = (self.current + 1) % self.addresses.len();
         }
-        Err(last.unwrap_or(RegistryError::Address { url: String::new(), fault: "there is none" }))
+        Err(last.unwrap_or(RegistryError::Address {
+            url: String::new(),
+            fault: "there is none",
+        }))
     }
 
     /// Between one millisecond and the exponential back-off of this attempt.
     fn retry_wait(&self, attempt: u32) -> Duration {
-        let base = self.settings.retry_wait.saturating_mul(1 << attempt.min(16));
-        let most = base.min(self.settings.retry_wait_max);
+        let base = self.limits.retry_wait.saturating_mul(1 << attempt.min(16));
+        let most = base.min(self.limits.retry_wait_max);
         let mut random = [0; 4];
         // Without randomness the wait is only less well spread.
         let _ = getrandom::fill(&mut random);
@@ -314,8 +381,10 @@ impl RegistryClient {
         let request = request
             .body(Full::new(body.unwrap_or_default()))
             .map_err(|error| unreachable(error.to_string()))?;
-        let (status, bytes) =
-            self.exchange(address, request).await.map_err(|error| unreachable(error.to_string()))?;
+        let (status, bytes) = self
+            .exchange(address, request)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
             // Not JSON: a proxy's page, mostly.
             Value::String(String::from_utf8_lossy(&bytes).chars().take(300).collect())
@@ -325,7 +394,11 @@ impl RegistryClient {
             return Ok(answer);
         }
         let code = answer.body.get("error_code").and_then(Value::as_i64);
-        let message = answer.body.get("message").or(Some(&answer.body)).and_then(Value::as_str);
+        let message = answer
+            .body
+            .get("message")
+            .or(Some(&answer.body))
+            .and_then(Value::as_str);
         Err(RegistryError::Refused(Box::new(Refusal {
             address: address.to_string(),
             subject: subject.to_owned(),
@@ -341,14 +414,17 @@ impl RegistryClient {
         address: &Address,
         request: Request<Full<Bytes>>,
     ) -> Result<(u16, Bytes), io::Error> {
-        let connected = connect(&self.settings, address);
-        let stream = within(self.settings.connect_timeout, connected).await?;
-        within(self.settings.read_timeout, async {
+        let connected = connect(address);
+        let stream = within(self.limits.connect_timeout, connected).await?;
+        within(self.limits.read_timeout, async {
             let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
             let (mut sender, connection) = handshake.map_err(io::Error::other)?;
             let mut connection = pin!(connection);
             let mut answer = pin!(async {
-                let response = sender.send_request(request).await.map_err(io::Error::other)?;
+                let response = sender
+                    .send_request(request)
+                    .await
+                    .map_err(io::Error::other)?;
                 let status = response.status().as_u16();
                 let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
                 let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -369,33 +445,59 @@ impl RegistryClient {
     /// Says why `schema` was refused, by the registry's own rules applied to its own versions. What
     /// cannot be learned is left out: the registry's words are there in any case.
     async fn explain(&mut self, refusal: Refusal, schema: &str) -> Box<Incompatible> {
-        let mut found =
-            Incompatible { refusal, level: None, version: None, reasons: Vec::new() };
+        let mut found = Incompatible {
+            refusal,
+            level: None,
+            version: None,
+            reasons: Vec::new(),
+        };
         let subject = found.refusal.subject.clone();
         let path = escaped(&subject);
-        let Ok(new) = schema.parse::<Schema>() else { return Box::new(found) };
+        let Ok(new) = schema.parse::<Schema>() else {
+            return Box::new(found);
+        };
         // One try each: the error that is already there must not wait long for its explanation.
         let level = format!("/config/{path}?defaultToGlobal=true");
         if let Ok(answer) = self.ask_once(&subject, &Method::GET, &level, None).await {
-            let level = answer.body.get("compatibilityLevel").and_then(Value::as_str);
+            let level = answer
+                .body
+                .get("compatibilityLevel")
+                .and_then(Value::as_str);
             found.level = level.and_then(|level| level.parse().ok());
         }
-        let Some(level) = found.level else { return Box::new(found) };
+        let Some(level) = found.level else {
+            return Box::new(found);
+        };
         let versions = format!("/subjects/{path}/versions");
         let Ok(answer) = self.ask_once(&subject, &Method::GET, &versions, None).await else {
             return Box::new(found);
         };
-        let versions = answer.body.as_array().into_iter().flatten().filter_map(Value::as_u64);
+        let versions = answer
+            .body
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_u64);
         let mut versions: Vec<u64> = versions.collect();
         versions.sort_unstable_by(|a, b| b.cmp(a));
-        versions.truncate(if level.is_transitive() { VERSIONS_EXPLAINED_MAX } else { 1 });
+        versions.truncate(if level.is_transitive() {
+            VERSIONS_EXPLAINED_MAX
+        } else {
+            1
+        });
         for version in versions {
             let text = format!("/subjects/{path}/versions/{version}");
             let Ok(answer) = self.ask_once(&subject, &Method::GET, &text, None).await else {
                 break;
             };
-            let text = answer.body.get("schema").and_then(Value::as_str).unwrap_or_default();
-            let Ok(old) = text.parse::<Schema>() else { continue };
+            let text = answer
+                .body
+                .get("schema")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let Ok(old) = text.parse::<Schema>() else {
+                continue;
+            };
             let reasons = compatibility::can_follow(level, &new, &old);
             if !reasons.is_empty() {
                 found.version = Some(version);
@@ -412,23 +514,62 @@ impl RegistryClient {
     }
 }
 
+impl Limits {
+    fn of(_registry: &Registry) -> Self {
+        Self {
+            max_retries: 3,
+            retry_wait: Duration::from_secs(1),
+            retry_wait_max: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+async fn connect(address: &Address) -> Result<impl AsyncRead + AsyncWrite + Unpin, io::Error> {
+    if address.tls {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "https is not supported yet",
+        ));
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for resolved in tokio::net::lookup_host((address.host.as_str(), address.port)).await? {
+        let socket = if resolved.is_ipv4() {
+            tokio::net::TcpSocket::new_v4()
+        } else {
+            tokio::net::TcpSocket::new_v6()
+        };
+        match socket?.connect(resolved).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// A reason for people who think in columns.
 fn in_words(new_reads: bool, found: &Incompatibility, version: u64) -> String {
     let reason = found.reason();
     // The row is in the envelope twice, and is one row to whoever changed the table.
     let field = &reason.field;
-    let field = field.strip_prefix("before.").or(field.strip_prefix("after.")).unwrap_or(field);
+    let field = field
+        .strip_prefix("before.")
+        .or(field.strip_prefix("after."))
+        .unwrap_or(field);
     match (reason.kind, new_reads) {
         (Kind::ReaderFieldMissingDefaultValue, true) => format!(
             "field {field} is new, is NOT NULL and has no default: what version {version} wrote \
              cannot be read with the new schema"
         ),
-        (Kind::ReaderFieldMissingDefaultValue, false) => format!(
-            "field {field}, which readers with version {version} need, is gone"
-        ),
+        (Kind::ReaderFieldMissingDefaultValue, false) => {
+            format!("field {field}, which readers with version {version} need, is gone")
+        }
         _ => {
             let reason = reason.to_string();
-            let reason = reason.replace("field before.", "field ").replace("field after.", "field ");
+            let reason = reason
+                .replace("field before.", "field ")
+                .replace("field after.", "field ");
             let reader = if new_reads {
                 format!("the new schema as reader, version {version} as writer")
             } else {
@@ -449,7 +590,10 @@ fn body(schema: &str) -> Bytes {
 }
 
 fn basic(user_info: &str) -> String {
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user_info))
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(user_info)
+    )
 }
 
 async fn within<T>(
@@ -483,7 +627,11 @@ fn unescaped(text: &str) -> String {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let mut ahead = bytes.clone();
-        let mut digit = || ahead.next().and_then(|digit| char::from(digit).to_digit(16));
+        let mut digit = || {
+            ahead
+                .next()
+                .and_then(|digit| char::from(digit).to_digit(16))
+        };
         match (byte, digit(), digit()) {
             (b'%', Some(high), Some(low)) => {
                 out.extend(u8::try_from(high * 16 + low));
@@ -501,7 +649,10 @@ impl Address {
         let fault = |fault| {
             // What stands before an @ may be a password.
             let shown = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
-            RegistryError::Address { url: shown.to_owned(), fault }
+            RegistryError::Address {
+                url: shown.to_owned(),
+                fault,
+            }
         };
         let (tls, rest) = match url.trim().split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
@@ -533,7 +684,15 @@ impl Address {
             return Err(fault("it holds a character that an address cannot"));
         }
         let base = path.trim_end_matches('/').to_owned();
-        Ok((Self { tls, host: host.to_owned(), port, base }, user_info))
+        Ok((
+            Self {
+                tls,
+                host: host.to_owned(),
+                port,
+                base,
+            },
+            user_info,
+        ))
     }
 
     fn authority(&self) -> String {
@@ -639,7 +798,12 @@ struct Policy {
 }
 
 const fn policy(status: u16, code: i64, retriable: bool, remedy: &'static str) -> Policy {
-    Policy { status, code, retriable, remedy }
+    Policy {
+        status,
+        code,
+        retriable,
+        remedy,
+    }
 }
 
 const BUSY: &str = "the registry is not well: look into its log; the request is repeated";
@@ -665,9 +829,8 @@ const POLICIES: [Policy; 15] = [
 
 impl Refusal {
     fn policy(&self) -> Option<&'static Policy> {
-        let fits = |row: &&Policy| {
-            row.status == self.status && (row.code == 0 || row.code == self.code)
-        };
+        let fits =
+            |row: &&Policy| row.status == self.status && (row.code == 0 || row.code == self.code);
         POLICIES.iter().find(fits)
     }
 }
@@ -687,8 +850,17 @@ impl RegistryError {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, subject, status, code, message } = self;
-        write!(f, "the schema registry at {address} refused subject {subject}: HTTP {status}, ")?;
+        let Self {
+            address,
+            subject,
+            status,
+            code,
+            message,
+        } = self;
+        write!(
+            f,
+            "the schema registry at {address} refused subject {subject}: HTTP {status}, "
+        )?;
         write!(f, "error code {code}: {message}")
     }
 }
@@ -707,14 +879,19 @@ impl fmt::Display for RegistryError {
                 "no subject for topic {topic}: {strategy:?}NameStrategy takes the record's name, and \
                  the schema is no record. Use io.confluent.kafka.serializers.subject.TopicNameStrategy"
             ),
-            Self::Unreachable { address, subject, cause } => write!(
+            Self::Unreachable {
+                address,
+                subject,
+                cause,
+            } => write!(
                 f,
                 "the schema registry at {address} cannot be reached for subject {subject}: {cause}. \
                  Check schema.registry.url, and that the registry is running; the request is repeated"
             ),
             Self::Refused(refusal) => {
-                let remedy = refusal.policy().map_or(BUSY, |policy| policy.remedy);
-                let remedy = if refusal.policy().is_none() { "see the registry's log" } else { remedy };
+                let remedy = refusal
+                    .policy()
+                    .map_or("see the registry's log", |policy| policy.remedy);
                 write!(f, "{refusal}. What to do: {remedy}")
             }
             Self::Incompatible(incompatible) => incompatible.fmt(f),
@@ -724,7 +901,11 @@ impl fmt::Display for RegistryError {
                  than the table's own schema, and records are written in the table's own. Register \
                  the table's schema as the latest version, or set auto.register.schemas=true"
             ),
-            Self::BadAnswer { address, subject, words } => write!(
+            Self::BadAnswer {
+                address,
+                subject,
+                words,
+            } => write!(
                 f,
                 "the schema registry at {address} answered without what was asked for subject \
                  {subject}: {words}. Check that schema.registry.url is a registry's"
@@ -735,9 +916,23 @@ impl fmt::Display for RegistryError {
 
 impl fmt::Display for Incompatible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { refusal, level, version, reasons } = self;
-        let Refusal { address, subject, code, message, .. } = refusal;
-        write!(f, "the schema registry at {address} holds the new schema of subject {subject} ")?;
+        let Self {
+            refusal,
+            level,
+            version,
+            reasons,
+        } = self;
+        let Refusal {
+            address,
+            subject,
+            code,
+            message,
+            ..
+        } = refusal;
+        write!(
+            f,
+            "the schema registry at {address} holds the new schema of subject {subject} "
+        )?;
         match version {
             Some(version) => write!(f, "to be incompatible with version {version}")?,
             None => f.write_str("to be incompatible with an earlier one")?,
