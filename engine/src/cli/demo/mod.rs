@@ -5,3 +5,4 @@ pub mod follow;
 pub mod latency;
 pub mod screen;
 pub mod shopper;
+pub mod watch;
