@@ -28,7 +28,13 @@ impl Inbox {
     /// A buffer of `capacity` bytes that may grow to `capacity_max` for one large message.
     #[must_use]
     pub fn new(capacity: usize, capacity_max: usize) -> Self {
-        Self { buffer: vec![0; capacity], head: 0, tail: 0, capacity, capacity_max }
+        Self {
+            buffer: vec![0; capacity],
+            head: 0,
+            tail: 0,
+            capacity,
+            capacity_max,
+        }
     }
 
     /// What arrived and was not consumed.
@@ -45,7 +51,11 @@ impl Inbox {
 
     /// Takes `n` bytes off the head. Panics when there are fewer: a parser of ours counted wrong.
     pub fn consume(&mut self, n: usize) {
-        assert!(n <= self.tail - self.head, "consume({n}) of {} bytes", self.tail - self.head);
+        assert!(
+            n <= self.tail - self.head,
+            "consume({n}) of {} bytes",
+            self.tail - self.head
+        );
         self.head += n;
         if self.head == self.tail {
             self.head = 0;

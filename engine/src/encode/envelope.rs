@@ -3,7 +3,7 @@
 use super::form::{Avro, Form, Json, put_decimal};
 use super::plan::{Event, PlanError};
 use super::schema::{Kind, Schema, Value};
-use crate::config::{self, BinaryMode, Converter, NameAdjustment, Operation};
+use crate::config::{self, BinaryMode, Converter, NameAdjustment, Operation, TopicNaming};
 
 /// What Debezium's `source.version` says; records are compared with this release.
 pub const VERSION: &str = "3.6.3.Final";
@@ -375,13 +375,31 @@ impl EnvelopePieces {
 /// each UTF-16 unit; at most 249; never `.` or `..`.
 #[must_use]
 pub fn sanitize_topic(name: &str) -> String {
-    let allowed = |unit: char| unit.is_ascii_alphanumeric() || "._-".contains(unit);
-    let mut topic: String = name
-        .chars()
-        .flat_map(|unit| std::iter::repeat_n(unit, unit.len_utf16()))
-        .map(|unit| if allowed(unit) { unit } else { '_' })
-        .take(TOPIC_LENGTH_MAX)
-        .collect();
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    sanitize(name, |letter, topic| {
+        if allowed(letter) {
+            topic.push(letter);
+        } else {
+            (0..letter.len_utf16()).for_each(|_| topic.push('_'));
+        }
+    })
+}
+
+/// The same with `_uXXXX` for each UTF-16 unit, of an underscore too: it begins the escapes.
+fn sanitize_topic_unicode(name: &str) -> String {
+    sanitize(name, |letter, topic| {
+        if letter.is_ascii_alphanumeric() || ".-".contains(letter) {
+            topic.push(letter);
+        } else {
+            push_unicode(letter, topic);
+        }
+    })
+}
+
+fn sanitize(name: &str, mut push: impl FnMut(char, &mut String)) -> String {
+    let mut topic = String::new();
+    name.chars().for_each(|letter| push(letter, &mut topic));
+    topic.truncate(TOPIC_LENGTH_MAX);
     if topic == "." || topic == ".." {
         topic = "_".repeat(topic.len());
     }
@@ -392,10 +410,27 @@ pub fn sanitize_topic(name: &str) -> String {
 #[must_use]
 pub fn table_topic(config: &config::Encode, schema: &str, table: &str) -> String {
     let delimiter = &config.topic_delimiter;
-    sanitize_topic(&format!(
+    let topic = format!(
         "{}{delimiter}{schema}{delimiter}{table}",
         config.topic_prefix
-    ))
+    );
+    match &config.topic_naming {
+        TopicNaming::Schema => sanitize_topic(&topic),
+        TopicNaming::SchemaUnicode => sanitize_topic_unicode(&topic),
+        TopicNaming::Regex { regex, replacement } => {
+            sanitize_topic(&regex.rewrite(&topic, replacement).unwrap_or(topic))
+        }
+    }
+}
+
+/// Appends `_uXXXX` for each UTF-16 unit. Three digits are not padded: so Debezium.
+fn push_unicode(letter: char, text: &mut String) {
+    for unit in letter.encode_utf16(&mut [0; 2]) {
+        let hex = format!("{unit:x}");
+        text.push_str("_u");
+        text.push_str(&"0".repeat(if hex.len() < 3 { 4 - hex.len() } else { 0 }));
+        text.push_str(&hex);
+    }
 }
 
 /// A name with only such characters as the mode allows; `dots`: also dots, as in a record's name.
@@ -411,12 +446,7 @@ pub(crate) fn adjust(name: &str, mode: NameAdjustment, dots: bool) -> String {
         if start || later && at > 0 {
             adjusted.push(letter);
         } else if unicode {
-            for unit in letter.encode_utf16(&mut [0; 2]) {
-                let hex = format!("{unit:x}");
-                // Three digits are not padded: so Debezium.
-                let pad = if hex.len() < 3 { 4 - hex.len() } else { 0 };
-                adjusted = adjusted + "_u" + &"0".repeat(pad) + &hex;
-            }
+            push_unicode(letter, &mut adjusted);
         } else {
             for _ in 0..letter.len_utf16() {
                 adjusted.push('_');

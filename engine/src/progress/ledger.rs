@@ -26,7 +26,10 @@ impl Ledger {
             last.1 = position;
             return;
         }
-        debug_assert!(self.waiting.back().is_none_or(|last| last.0 < token), "tokens grow");
+        debug_assert!(
+            self.waiting.back().is_none_or(|last| last.0 < token),
+            "tokens grow"
+        );
         self.waiting.push_back((token, position));
     }
 

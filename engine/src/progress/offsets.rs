@@ -71,7 +71,10 @@ impl MessageType {
     ];
 
     fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("COMMIT", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("COMMIT", |(_, name)| name)
     }
 }
 
@@ -105,7 +108,11 @@ impl StreamPosition {
     /// What the stream must be asked for: whole transactions come again from here.
     #[must_use]
     pub fn start(&self) -> Lsn {
-        if self.is_inside() { self.commit.unwrap_or(self.lsn).min(self.lsn) } else { self.lsn }
+        if self.is_inside() {
+            self.commit.unwrap_or(self.lsn).min(self.lsn)
+        } else {
+            self.lsn
+        }
     }
 
     /// Whether the position lies inside a transaction.
@@ -142,7 +149,11 @@ pub fn value(stored: &Stored) -> Vec<u8> {
         }
         Stored::Stream(at) => {
             let lsn = at.lsn.0;
-            let _ = write!(json, "{{\"lsn_proc\":{lsn},\"messageType\":\"{}\"", at.kind.name());
+            let _ = write!(
+                json,
+                "{{\"lsn_proc\":{lsn},\"messageType\":\"{}\"",
+                at.kind.name()
+            );
             if let Some(commit) = at.commit {
                 let _ = write!(json, ",\"lsn_commit\":{}", commit.0);
             }
@@ -168,7 +179,9 @@ fn put_tx_id(json: &mut String, tx_id: Option<u64>) {
 /// Errors: what is missing or of the wrong type.
 pub fn parse(value: &[u8]) -> Result<Stored, String> {
     let value: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    let Value::Object(members) = value else { return Err("it is no JSON object".to_owned()) };
+    let Value::Object(members) = value else {
+        return Err("it is no JSON object".to_owned());
+    };
     let long = |name: &str| members.get(name).and_then(Value::as_i64);
     let lsn_of = |name: &str| long(name).map(|lsn| Lsn(lsn.cast_unsigned()));
     let flag = |name: &str| match members.get(name) {
@@ -191,7 +204,12 @@ pub fn parse(value: &[u8]) -> Result<Stored, String> {
     };
     if snapshot {
         let completed = flag("snapshot_completed") || flag("last_snapshot_record");
-        return Ok(Stored::Snapshot(SnapshotPosition { lsn, tx_id, ts_us, completed }));
+        return Ok(Stored::Snapshot(SnapshotPosition {
+            lsn,
+            tx_id,
+            ts_us,
+            completed,
+        }));
     }
 
     let kind = match members.get("messageType").and_then(Value::as_str) {
@@ -209,7 +227,14 @@ pub fn parse(value: &[u8]) -> Result<Stored, String> {
         _ => long("lsn_events_processed").map_or(1, i64::cast_unsigned),
     };
     let commit = lsn_of("lsn_commit");
-    Ok(Stored::Stream(StreamPosition { lsn, commit, tx_id, ts_us, events_at_lsn, kind }))
+    Ok(Stored::Stream(StreamPosition {
+        lsn,
+        commit,
+        tx_id,
+        ts_us,
+        events_at_lsn,
+        kind,
+    }))
 }
 
 #[cfg(test)]
@@ -218,7 +243,10 @@ mod tests {
 
     #[test]
     fn key_is_what_connect_writes() {
-        assert_eq!(key("inventory-connector", "srv"), br#"["inventory-connector",{"server":"srv"}]"#);
+        assert_eq!(
+            key("inventory-connector", "srv"),
+            br#"["inventory-connector",{"server":"srv"}]"#
+        );
         assert_eq!(key("a\"b", "s"), br#"["a\"b",{"server":"s"}]"#);
     }
 
@@ -234,7 +262,10 @@ mod tests {
         };
         for stored in [
             Stored::Stream(inside),
-            Stored::Stream(StreamPosition { commit: None, ..inside }),
+            Stored::Stream(StreamPosition {
+                commit: None,
+                ..inside
+            }),
             Stored::Stream(StreamPosition::commit(Lsn(77), 5, 6)),
             Stored::Snapshot(SnapshotPosition {
                 lsn: Lsn(225_013_688),
@@ -251,7 +282,9 @@ mod tests {
     fn debezium_s_own_are_read() {
         let stream = br#"{"lsn_proc":176883744,"messageType":"INSERT","lsn_commit":176883744,
             "lsn":176883744,"txId":1243,"ts_usec":1795353866761149}"#;
-        let Ok(Stored::Stream(position)) = parse(stream) else { panic!() };
+        let Ok(Stored::Stream(position)) = parse(stream) else {
+            panic!()
+        };
         assert!(position.is_inside());
         assert_eq!(position.events_at_lsn, 1);
         assert_eq!(position.start(), Lsn(176_883_744));
@@ -260,12 +293,18 @@ mod tests {
             "snapshot":"INITIAL","snapshot_completed":true}"#;
         assert!(matches!(
             parse(snapshot),
-            Ok(Stored::Snapshot(SnapshotPosition { completed: true, .. }))
+            Ok(Stored::Snapshot(SnapshotPosition {
+                completed: true,
+                ..
+            }))
         ));
         let old = br#"{"lsn":5,"snapshot":true,"last_snapshot_record":false}"#;
         assert!(matches!(
             parse(old),
-            Ok(Stored::Snapshot(SnapshotPosition { completed: false, .. }))
+            Ok(Stored::Snapshot(SnapshotPosition {
+                completed: false,
+                ..
+            }))
         ));
         assert!(parse(b"{}").is_err());
         assert!(parse(b"[1").is_err());
