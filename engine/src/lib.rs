@@ -16,4 +16,5 @@ pub mod cli;
 pub mod config;
 pub mod encode;
 pub mod net;
+pub mod produce;
 pub mod progress;

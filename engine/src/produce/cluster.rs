@@ -1,0 +1,438 @@
+//! What is known of the cluster: brokers, leaders, and topics that must be made to exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kafkawire::ErrorCode;
+use kafkawire::connection::{Answer, Connection};
+use kafkawire::message::ApiKey;
+use kafkawire::message::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use kafkawire::message::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
+
+use super::batches::{Partition, Stage, TopicId};
+use super::inflight::{Outgoing, What};
+use super::{Error, NodeId, Producer};
+use crate::config::TopicCreation;
+
+/// Brokers by id. Those of `bootstrap.servers` have negative ids, -1 for the first, until the
+/// cluster tells its own.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    bootstrap: Vec<String>,
+    brokers: BTreeMap<NodeId, (String, u16)>,
+    controller: NodeId,
+    pub(super) connected: BTreeSet<NodeId>,
+    /// Which address is next when any broker will do.
+    candidate: usize,
+    refresh_at: Duration,
+    asked_at: Option<Duration>,
+    reached: bool,
+    /// Since when there is a connection to any broker.
+    connected_at: Duration,
+    last_failure: Option<String>,
+}
+
+/// So long may the first connection take before the caller is told.
+const REACH_WITHIN: Duration = Duration::from_secs(15);
+/// So long may a topic be unknown that somebody should create.
+const EXIST_WITHIN: Duration = Duration::from_secs(15);
+/// Between two questions for metadata that is not there yet.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Cluster {
+    pub(super) fn new(bootstrap: Vec<String>) -> Self {
+        Self {
+            bootstrap,
+            brokers: BTreeMap::new(),
+            controller: -1,
+            connected: BTreeSet::new(),
+            candidate: 0,
+            refresh_at: Duration::ZERO,
+            asked_at: None,
+            reached: false,
+            connected_at: Duration::ZERO,
+            last_failure: None,
+        }
+    }
+
+    /// Host and port of a node.
+    pub(super) fn address(&self, node: NodeId) -> Option<(String, u16)> {
+        if let Ok(place) = usize::try_from(-1 - i64::from(node)) {
+            return self
+                .bootstrap
+                .get(place)
+                .map(|address| split_address(address));
+        }
+        self.brokers.get(&node).cloned()
+    }
+
+    pub(super) fn name(&self, node: NodeId) -> String {
+        self.address(node).map_or_else(
+            || format!("node {node}"),
+            |(host, port)| format!("{host}:{port}"),
+        )
+    }
+
+    pub(super) fn add(&mut self, node: NodeId, host: String, port: i32) {
+        if node >= 0 {
+            self.brokers
+                .insert(node, (host, u16::try_from(port).unwrap_or_default()));
+        }
+    }
+
+    /// A node to connect to when any will do: the brokers in turn, and then the bootstrap list.
+    fn any(&self) -> NodeId {
+        let (known, configured) = (self.brokers.len(), self.bootstrap.len().max(1));
+        let turn = self.candidate % (known + configured);
+        match self.brokers.keys().nth(turn) {
+            Some(&node) => node,
+            None => -1 - i32::try_from(turn - known).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn refresh(&mut self, now: Duration, backoff: Duration) {
+        let earliest = self.asked_at.map_or(now, |asked| now.max(asked + backoff));
+        self.refresh_at = self.refresh_at.min(earliest);
+    }
+
+    pub(super) fn failed(&mut self, node: NodeId, reason: &str) {
+        self.last_failure = Some(format!("{}: {reason}", self.name(node)));
+        self.connected.remove(&node);
+        if node == self.any() {
+            self.candidate = self.candidate.wrapping_add(1);
+        }
+    }
+
+    pub(super) fn reached(&mut self, node: NodeId, now: Duration) {
+        self.reached = true;
+        if self.connected.is_empty() {
+            self.connected_at = now;
+        }
+        self.connected.insert(node);
+    }
+
+    pub(super) fn deadlines(&self) -> [Duration; 2] {
+        let reach = if self.reached {
+            Duration::ZERO
+        } else {
+            REACH_WITHIN
+        };
+        [self.refresh_at, reach]
+    }
+
+    /// Errors: `Unreachable` when no broker was ever reached in time.
+    pub(super) fn check(&self, now: Duration) -> Result<(), Error> {
+        if self.reached || now < REACH_WITHIN {
+            return Ok(());
+        }
+        let reason = self.last_failure.clone();
+        let reason = reason.unwrap_or_else(|| "connecting takes too long".to_owned());
+        Err(Error::Unreachable {
+            bootstrap: self.bootstrap.join(","),
+            reason,
+        })
+    }
+}
+
+/// `host:port`, `[v6]:port`, or a host alone with Kafka's usual port.
+pub(super) fn split_address(address: &str) -> (String, u16) {
+    const USUAL_PORT: u16 = 9092;
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            (host.to_owned(), port.parse().unwrap_or(USUAL_PORT))
+        }
+        _ => (address.trim_matches(['[', ']']).to_owned(), USUAL_PORT),
+    }
+}
+
+impl Producer {
+    /// Nodes that a connection is wanted to, now.
+    pub(super) fn wanted_nodes(&self, wanted: &mut BTreeSet<NodeId>) {
+        let cluster = &self.cluster;
+        if cluster.connected.is_empty() {
+            wanted.insert(cluster.any());
+        }
+        if cluster.controller >= 0 && self.topics_to_create().next().is_some() {
+            wanted.insert(cluster.controller);
+        }
+        for &place in &self.batches.active {
+            let leader = self.batches.partition(place).leader;
+            if leader >= 0 {
+                wanted.insert(leader);
+            }
+        }
+    }
+
+    /// Appends what keeps the cluster known. Whether it appended anything.
+    pub(super) fn put_cluster(
+        &mut self,
+        node: NodeId,
+        link: &mut Connection,
+        out: &mut Outgoing,
+    ) -> Result<bool, Error> {
+        if self.now >= self.cluster.refresh_at && !self.is_asked(&What::Metadata) {
+            self.put_metadata(node, link, out)?;
+            return Ok(true);
+        }
+        let controller = self.cluster.controller;
+        if (node == controller || controller < 0 && node >= 0)
+            && !self
+                .requests
+                .iter()
+                .any(|request| matches!(request.what, What::CreateTopics(_)))
+        {
+            let topics: Vec<TopicId> = self.topics_to_create().collect();
+            if !topics.is_empty() {
+                self.put_create_topics(node, topics, link, out)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn put_metadata(
+        &mut self,
+        node: NodeId,
+        link: &mut Connection,
+        out: &mut Outgoing,
+    ) -> Result<(), Error> {
+        let named = |topic: &super::batches::Topic| MetadataRequestTopic {
+            name: Some(topic.name.clone()),
+            ..MetadataRequestTopic::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(self.batches.topics.iter().map(named).collect()),
+            allow_auto_topic_creation: self.settings.topic_creation.is_empty(),
+            ..MetadataRequest::default()
+        };
+        // Before version 4 a question could create the topic; from 13 on nothing is new to us.
+        let version = self.version(node, link, ApiKey::METADATA, (4, 12))?;
+        self.cluster.asked_at = Some(self.now);
+        // Until there is an answer, the failure of the connection asks again.
+        self.cluster.refresh_at = self.now + self.settings.metadata_max_age;
+        self.put(node, link, version, &request, What::Metadata, out)
+    }
+
+    pub(super) fn take_metadata(&mut self, answer: &Answer<'_>) -> Result<(), kafkawire::Error> {
+        let metadata: MetadataResponse = answer.decode()?;
+        if !metadata.brokers.is_empty() {
+            self.cluster.brokers.clear();
+        }
+        for broker in metadata.brokers {
+            self.cluster.add(broker.node_id, broker.host, broker.port);
+        }
+        self.cluster.controller = metadata.controller_id;
+        self.cluster.refresh_at = self.now + self.settings.metadata_max_age;
+        let mut settled = true;
+        for topic in metadata.topics {
+            let name = topic.name.clone().unwrap_or_default();
+            if let Some(id) = self.batches.by_name(&name) {
+                settled &= self.take_topic(id, topic);
+            }
+        }
+        // A topic that was interned while the question was on its way.
+        settled &= !self.batches.topics.iter().any(|topic| {
+            matches!(topic.stage, Stage::Unknown { since } if Some(since) >= self.cluster.asked_at)
+        });
+        if !settled {
+            self.cluster.refresh_at = self.now + ASK_AGAIN;
+        }
+        Ok(())
+    }
+
+    /// Whether the topic is as a producer needs it.
+    fn take_topic(&mut self, id: TopicId, told: MetadataResponseTopic) -> bool {
+        let now = self.now;
+        match told.error_code {
+            ErrorCode::NONE => {}
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => {
+                let creates = self.creation(id).is_some();
+                let topic = self.batches.topic_mut(id);
+                topic.stage = match topic.stage {
+                    Stage::Unknown { since } if creates => Stage::Creating { since },
+                    Stage::Known if creates => Stage::Creating { since: now },
+                    Stage::Known => Stage::Unknown { since: now },
+                    waiting => waiting,
+                };
+                return false;
+            }
+            code if code.retriable() => return false,
+            code => {
+                let subject = format!("topic {}", self.batches.topic(id).name);
+                self.fail(Error::Refused {
+                    api: "Metadata",
+                    subject,
+                    code,
+                    words: None,
+                });
+                return true;
+            }
+        }
+        let topic = self.batches.topic_mut(id);
+        let recreated = topic.id != told.topic_id;
+        topic.id = told.topic_id;
+        topic.stage = Stage::Known;
+        let mut led = true;
+        for partition in told.partitions {
+            let Ok(at) = usize::try_from(partition.partition_index) else {
+                continue;
+            };
+            // A topic has at most some ten thousand partitions; the answer lists each of them.
+            while topic.partitions.len() <= at && topic.partitions.len() < PARTITIONS_MAX {
+                topic.partitions.push(Partition::new());
+            }
+            let Some(known) = topic.partitions.get_mut(at) else {
+                continue;
+            };
+            let older = partition.leader_epoch >= 0 && partition.leader_epoch < known.leader_epoch;
+            if older && !recreated {
+                continue;
+            }
+            known.leader = partition.leader_id;
+            known.leader_epoch = partition.leader_epoch;
+            led &= partition.leader_id >= 0;
+        }
+        led
+    }
+
+    fn topics_to_create(&self) -> impl Iterator<Item = TopicId> {
+        (0u32..)
+            .zip(&self.batches.topics)
+            .filter_map(|(at, topic)| {
+                matches!(topic.stage, Stage::Creating { .. }).then_some(TopicId(at))
+            })
+    }
+
+    /// How a missing topic is to be created; none: by the brokers, or not at all.
+    fn creation(&self, id: TopicId) -> Option<&TopicCreation> {
+        let topic = self.batches.topic(id);
+        topic.creation.as_ref().or_else(|| {
+            self.settings
+                .topic_creation
+                .iter()
+                .find(|group| group.takes(&topic.name))
+        })
+    }
+
+    fn put_create_topics(
+        &mut self,
+        node: NodeId,
+        topics: Vec<TopicId>,
+        link: &mut Connection,
+        out: &mut Outgoing,
+    ) -> Result<(), Error> {
+        let version = self.version(node, link, ApiKey::CREATE_TOPICS, (2, 7))?;
+        let mut request = CreateTopicsRequest {
+            timeout_ms: millis(self.settings.request_timeout),
+            ..CreateTopicsRequest::default()
+        };
+        for &id in &topics {
+            let Some(group) = self.creation(id) else {
+                continue;
+            };
+            let configs = group
+                .configs
+                .iter()
+                .map(|(name, value)| CreatableTopicConfig {
+                    name: name.clone(),
+                    value: Some(value.clone()),
+                });
+            request.topics.push(CreatableTopic {
+                name: self.batches.topic(id).name.clone(),
+                num_partitions: group.partitions,
+                replication_factor: group.replication_factor,
+                assignments: Vec::new(),
+                configs: configs.collect(),
+            });
+        }
+        let defaults =
+            |topic: &CreatableTopic| topic.num_partitions < 0 || topic.replication_factor < 0;
+        if version < 4 && request.topics.iter().any(defaults) {
+            return Err(Error::Configuration {
+                reason: "brokers before Kafka 2.4 have no default for partitions and replication \
+                         factor; set topic.creation.default.partitions and \
+                         topic.creation.default.replication.factor to numbers of 1 or more"
+                    .to_owned(),
+            });
+        }
+        self.put(
+            node,
+            link,
+            version,
+            &request,
+            What::CreateTopics(topics),
+            out,
+        )
+    }
+
+    pub(super) fn take_create_topics(
+        &mut self,
+        asked: &[TopicId],
+        answer: &Answer<'_>,
+    ) -> Result<(), kafkawire::Error> {
+        let created: CreateTopicsResponse = answer.decode()?;
+        let now = self.now;
+        for result in created.topics {
+            let Some(&id) = asked
+                .iter()
+                .find(|&&id| self.batches.topic(id).name == result.name)
+            else {
+                continue;
+            };
+            let topic = self.batches.topic_mut(id);
+            match result.error_code {
+                ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS => {
+                    if let Stage::Creating { .. } = topic.stage {
+                        topic.stage = Stage::Created { since: now };
+                    }
+                }
+                // The controller has moved, or is busy: metadata says where to ask again.
+                code if code.retriable() => {}
+                code => {
+                    let subject = format!("topic {}", result.name);
+                    let words = result.error_message;
+                    self.fail(Error::Refused {
+                        api: "CreateTopics",
+                        subject,
+                        code,
+                        words,
+                    });
+                }
+            }
+        }
+        self.cluster.refresh(now, Duration::ZERO);
+        Ok(())
+    }
+
+    /// Errors: `NoSuchTopic` when one did not come to exist in time.
+    pub(super) fn check_topics(&self) -> Result<(), Error> {
+        for topic in &self.batches.topics {
+            let (since, created) = match topic.stage {
+                Stage::Unknown { since } => (since, false),
+                Stage::Creating { since } | Stage::Created { since } => (since, true),
+                Stage::Known => continue,
+            };
+            // While no broker answers, topics are not the trouble.
+            let since = since.max(self.cluster.connected_at);
+            if self.now >= since + EXIST_WITHIN && !self.cluster.connected.is_empty() {
+                return Err(Error::NoSuchTopic {
+                    topic: topic.name.clone(),
+                    created,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// More than any cluster allows a topic.
+const PARTITIONS_MAX: usize = 100_000;
+
+pub(super) fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

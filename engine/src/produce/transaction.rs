@@ -1,0 +1,436 @@
+//! Exactly once: batches between two commits become visible together, or not at all.
+//!
+//! ```text
+//! FindCoordinator ─► InitProducerId (ends the predecessor's transaction) ─► ready
+//! ready: AddPartitionsToTxn ─► Produce .. ─► all acknowledged ─► EndTxn ─► ready
+//! ```
+//!
+//! One transaction is one segment of [`Batches`](super::batches): while the oldest is committed,
+//! records of the next are already appended; their batches wait. Where `transaction.version` is 2
+//! (KIP-890), Produce adds partitions itself, and each EndTxn hands out the identity of the next
+//! transaction. A transaction that must be aborted ends the producer: its successor fences it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kafkawire::ErrorCode;
+use kafkawire::connection::{Answer, Connection};
+use kafkawire::error_code::Action;
+use kafkawire::message::ApiKey;
+use kafkawire::message::add_partitions_to_txn::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnTopic,
+};
+use kafkawire::message::end_txn::{EndTxnRequest, EndTxnResponse};
+use kafkawire::message::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use kafkawire::message::init_producer_id::InitProducerIdRequest;
+
+use super::batches::Place;
+use super::cluster::millis;
+use super::inflight::{Identity, Outgoing, What};
+use super::{Error, NodeId, Producer};
+
+/// What is known of our transactional id.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) id: String,
+    coordinator: Option<NodeId>,
+    /// Transaction version 2: Produce adds partitions, EndTxn gives the next epoch.
+    pub(super) implicit: bool,
+    /// The coordinator is not asked before.
+    retry_at: Duration,
+    /// Ends the producer as soon as the transaction is aborted.
+    doom: Option<Error>,
+}
+
+/// The markers of the transaction before are still being written: that takes about a millisecond.
+const MARKERS: Duration = Duration::from_millis(1);
+/// The level of `transaction.version` that adds partitions implicitly.
+const IMPLICIT: i16 = 2;
+/// What FindCoordinator calls a transactional id.
+const TRANSACTION: i8 = 1;
+
+impl Transaction {
+    pub(super) fn new(id: String) -> Self {
+        Self {
+            id,
+            coordinator: None,
+            implicit: false,
+            retry_at: Duration::ZERO,
+            doom: None,
+        }
+    }
+}
+
+impl Producer {
+    /// Whether the transaction, if there is one, lets batches go.
+    pub(super) fn may_produce(&self) -> bool {
+        self.transaction
+            .as_ref()
+            .is_none_or(|transaction| transaction.doom.is_none())
+    }
+
+    /// Whether a batch of this segment may go to its partition now.
+    pub(super) fn may_send(&self, place: Place, segment: u64) -> bool {
+        let Some(transaction) = &self.transaction else {
+            return true;
+        };
+        let (current, complete) = self.batches.oldest_segment();
+        let added = transaction.implicit || self.batches.partition(place).added == Some(current);
+        segment == current && !complete && added
+    }
+
+    pub(super) fn wanted_coordinator(&self, wanted: &mut BTreeSet<NodeId>) {
+        wanted.extend(
+            self.transaction
+                .as_ref()
+                .and_then(|transaction| transaction.coordinator),
+        );
+    }
+
+    pub(super) fn transaction_deadline(&self) -> Duration {
+        self.transaction
+            .as_ref()
+            .map_or(Duration::ZERO, |transaction| transaction.retry_at)
+    }
+
+    /// Appends the transaction's next step. Whether there was one for this node.
+    pub(super) fn put_transaction(
+        &mut self,
+        node: NodeId,
+        link: &mut Connection,
+        out: &mut Outgoing,
+    ) -> Result<bool, Error> {
+        let Some(transaction) = &self.transaction else {
+            return Ok(false);
+        };
+        if self.now < transaction.retry_at || self.is_coordinating() {
+            return Ok(false);
+        }
+        if transaction.coordinator.is_none() {
+            self.put_find_coordinator(node, link, out)?;
+            return Ok(true);
+        }
+        if transaction.coordinator != Some(node) {
+            return Ok(false);
+        }
+        let Identity::Known(producer_id, producer_epoch) = self.identity else {
+            return self.put_init(node, link, out).map(|()| true);
+        };
+        let (current, complete) = self.batches.oldest_segment();
+        if complete || transaction.doom.is_some() {
+            let committed = transaction.doom.is_none();
+            let request = EndTxnRequest {
+                transactional_id: transaction.id.clone(),
+                producer_id,
+                producer_epoch,
+                committed,
+            };
+            let ours = if transaction.implicit { (5, 5) } else { (0, 4) };
+            let version = self.version(node, link, ApiKey::END_TXN, ours)?;
+            self.put(
+                node,
+                link,
+                version,
+                &request,
+                What::EndTxn { committed },
+                out,
+            )?;
+            return Ok(true);
+        }
+        if transaction.implicit {
+            return Ok(false);
+        }
+        let places = self.places_to_add(current);
+        if places.is_empty() {
+            return Ok(false);
+        }
+        let mut request = AddPartitionsToTxnRequest {
+            v3_and_below_transactional_id: transaction.id.clone(),
+            v3_and_below_producer_id: producer_id,
+            v3_and_below_producer_epoch: producer_epoch,
+            ..AddPartitionsToTxnRequest::default()
+        };
+        for &(topic, partition) in &places {
+            let name = &self.batches.topic(topic).name;
+            let topics = &mut request.v3_and_below_topics;
+            match topics.last_mut().filter(|last| last.name == *name) {
+                Some(last) => last.partitions.push(partition),
+                None => topics.push(AddPartitionsToTxnTopic {
+                    name: name.clone(),
+                    partitions: vec![partition],
+                }),
+            }
+        }
+        // From version 4 on the request is for brokers.
+        let version = self.version(node, link, ApiKey::ADD_PARTITIONS_TO_TXN, (0, 3))?;
+        self.put(
+            node,
+            link,
+            version,
+            &request,
+            What::AddPartitions(places),
+            out,
+        )?;
+        Ok(true)
+    }
+
+    /// The coordinator is asked one thing at a time.
+    fn is_coordinating(&self) -> bool {
+        self.requests.iter().any(|request| {
+            matches!(
+                request.what,
+                What::FindCoordinator
+                    | What::InitProducerId
+                    | What::AddPartitions(_)
+                    | What::EndTxn { .. }
+            )
+        })
+    }
+
+    /// Partitions with records of the current transaction that are not part of it yet.
+    fn places_to_add(&self, current: u64) -> Vec<Place> {
+        let mut places: Vec<Place> = self.batches.active.clone();
+        places.retain(|&place| {
+            let partition = self.batches.partition(place);
+            let mut sealed = partition
+                .sealed
+                .iter()
+                .filter_map(|&id| self.batches.sealed(id));
+            let open = partition.born().map(|(segment, _)| segment);
+            partition.added != Some(current)
+                && (open == Some(current) || sealed.any(|sealed| sealed.segment == current))
+        });
+        places.sort_unstable();
+        places
+    }
+
+    fn put_find_coordinator(
+        &mut self,
+        node: NodeId,
+        link: &mut Connection,
+        out: &mut Outgoing,
+    ) -> Result<(), Error> {
+        let id = self
+            .transaction
+            .as_ref()
+            .map(|it| it.id.clone())
+            .unwrap_or_default();
+        let version = self.version(node, link, ApiKey::FIND_COORDINATOR, (1, 6))?;
+        let request = FindCoordinatorRequest {
+            key: id.clone(),
+            key_type: TRANSACTION,
+            coordinator_keys: vec![id],
+        };
+        self.put(node, link, version, &request, What::FindCoordinator, out)
+    }
+
+    fn put_init(
+        &mut self,
+        node: NodeId,
+        link: &mut Connection,
+        out: &mut Outgoing,
+    ) -> Result<(), Error> {
+        let version = self.version(node, link, ApiKey::INIT_PRODUCER_ID, (0, 5))?;
+        let timeout_ms = millis(self.settings.transaction_timeout);
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
+        transaction.implicit = link.feature("transaction.version") >= Some(IMPLICIT)
+            && link.version(ApiKey::END_TXN, (5, 5)).is_ok()
+            && link.version(ApiKey::PRODUCE, (12, 12)).is_ok();
+        let request = InitProducerIdRequest {
+            transactional_id: Some(transaction.id.clone()),
+            transaction_timeout_ms: timeout_ms,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdRequest::default()
+        };
+        self.put(node, link, version, &request, What::InitProducerId, out)
+    }
+
+    pub(super) fn take_coordinator(&mut self, answer: &Answer<'_>) -> Result<(), kafkawire::Error> {
+        let told: FindCoordinatorResponse = answer.decode()?;
+        let (mut code, mut words) = (told.error_code, told.error_message);
+        let (mut node, mut host, mut port) = (told.node_id, told.host, told.port);
+        if let Some(first) = told.coordinators.into_iter().next() {
+            (code, words) = (first.error_code, first.error_message);
+            (node, host, port) = (first.node_id, first.host, first.port);
+        }
+        if code.is_ok() {
+            self.cluster.add(node, host, port);
+            if let Some(transaction) = &mut self.transaction {
+                transaction.coordinator = Some(node);
+            }
+        } else {
+            self.coordinator_refused("FindCoordinator", code, words);
+        }
+        Ok(())
+    }
+
+    /// InitProducerId said no, with or without a transaction.
+    pub(super) fn identity_refused(&mut self, code: ErrorCode) {
+        if self.transaction.is_some() {
+            self.coordinator_refused("InitProducerId", code, None);
+        } else if code.retriable() {
+            self.failures = self.failures.saturating_add(1);
+            let wait = self.backoff(self.settings.retry_backoff, self.failures);
+            self.identity = Identity::Wanted {
+                at: self.now + wait,
+            };
+        } else {
+            let subject = String::new();
+            self.fail(Error::Refused {
+                api: "InitProducerId",
+                subject,
+                code,
+                words: None,
+            });
+        }
+    }
+
+    pub(super) fn take_added(
+        &mut self,
+        places: &[Place],
+        answer: &Answer<'_>,
+    ) -> Result<(), kafkawire::Error> {
+        let told: AddPartitionsToTxnResponse = answer.decode()?;
+        let results = told.results_by_topic_v3_and_below.iter();
+        let mut codes = results.flat_map(|topic| {
+            topic
+                .results_by_partition
+                .iter()
+                .map(|result| (&topic.name, result))
+        });
+        // All or nothing; the others only say that they were not tried.
+        let failed = codes.find(|(_, result)| {
+            let code = result.partition_error_code;
+            !code.is_ok() && code != ErrorCode::OPERATION_NOT_ATTEMPTED
+        });
+        let Some((name, result)) = failed else {
+            let (current, _) = self.batches.oldest_segment();
+            for &place in places {
+                self.batches.partition_mut(place).added = Some(current);
+            }
+            self.failures = 0;
+            return Ok(());
+        };
+        let (name, code) = (name.clone(), result.partition_error_code);
+        if code == ErrorCode::TOPIC_AUTHORIZATION_FAILED {
+            let subject = format!("topic {name}");
+            self.fail(Error::Refused {
+                api: "AddPartitionsToTxn",
+                subject,
+                code,
+                words: None,
+            });
+        } else {
+            if code.action() == Action::Refresh {
+                self.cluster.refresh(self.now, self.settings.retry_backoff);
+            }
+            self.coordinator_refused("AddPartitionsToTxn", code, None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_end(
+        &mut self,
+        committed: bool,
+        answer: &Answer<'_>,
+    ) -> Result<(), kafkawire::Error> {
+        let told: EndTxnResponse = answer.decode()?;
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
+        if let Some(doom) = transaction.doom.take_if(|_| !committed) {
+            let fenced = Error::Fenced {
+                transactional_id: transaction.id.clone(),
+            };
+            // The predecessor of a live instance hears so here, whatever it was told before.
+            let code = told.error_code;
+            let usurped = [
+                ErrorCode::PRODUCER_FENCED,
+                ErrorCode::INVALID_PRODUCER_EPOCH,
+            ]
+            .contains(&code);
+            self.fail(if usurped { fenced } else { doom });
+            return Ok(());
+        }
+        if !told.error_code.is_ok() {
+            self.coordinator_refused("EndTxn", told.error_code, None);
+            return Ok(());
+        }
+        if transaction.implicit && told.producer_id >= 0 {
+            self.identity = Identity::Known(told.producer_id, told.producer_epoch);
+        }
+        self.failures = 0;
+        self.batches.committed();
+        Ok(())
+    }
+
+    /// What every answer of a coordinator can say.
+    fn coordinator_refused(&mut self, api: &'static str, code: ErrorCode, words: Option<String>) {
+        self.failures = self.failures.saturating_add(1);
+        let backoff = self.backoff(self.settings.retry_backoff, self.failures);
+        let now = self.now;
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        match code.action() {
+            _ if code == ErrorCode::CONCURRENT_TRANSACTIONS => transaction.retry_at = now + MARKERS,
+            Action::FindCoordinator => {
+                transaction.coordinator = None;
+                transaction.retry_at = now + backoff;
+            }
+            Action::BackOff | Action::Refresh => transaction.retry_at = now + backoff,
+            Action::Stop => {
+                let transactional_id = transaction.id.clone();
+                self.fail(Error::Fenced { transactional_id });
+            }
+            _ if code == ErrorCode::INVALID_PRODUCER_EPOCH => {
+                // Older coordinators have only this word for it.
+                let transactional_id = transaction.id.clone();
+                self.fail(Error::Fenced { transactional_id });
+            }
+            _ => {
+                let subject = format!("transactional id {}", transaction.id);
+                self.fail(Error::Refused {
+                    api,
+                    subject,
+                    code,
+                    words,
+                });
+            }
+        }
+    }
+
+    /// The transaction cannot be committed: abort it, then stop with this error.
+    pub(super) fn doom(&mut self, error: Error) {
+        if error_is_fence(&error) {
+            let transactional_id = self.transaction.as_ref().map(|it| it.id.clone());
+            self.fail(Error::Fenced {
+                transactional_id: transactional_id.unwrap_or_default(),
+            });
+        } else if let Some(transaction) = &mut self.transaction {
+            transaction.doom.get_or_insert(error);
+        }
+    }
+
+    /// The connection to the coordinator is gone; it may have moved.
+    pub(super) fn lost_coordinator(&mut self, node: NodeId) {
+        if let Some(transaction) = &mut self.transaction
+            && transaction.coordinator == Some(node)
+        {
+            transaction.coordinator = None;
+        }
+    }
+}
+
+fn error_is_fence(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Refused {
+            code: ErrorCode::PRODUCER_FENCED,
+            ..
+        }
+    )
+}
