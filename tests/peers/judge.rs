@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::kafka::Kafka;
+use crate::nursery::Running;
 use crate::registry::Registry;
 use crate::{cache, eventually, install, root};
 
@@ -183,6 +184,58 @@ pub fn create_topic(bootstrap: &str, name: &str, partitions: u32, settings: &[&s
 #[must_use]
 pub fn describe_topic(bootstrap: &str, name: &str) -> Value {
     serde_json::from_str(&topic_tool(&[bootstrap, "describe", name])).expect("JSON")
+}
+
+/// Deletes a topic.
+///
+/// Panics when it cannot.
+pub fn delete_topic(bootstrap: &str, name: &str) {
+    topic_tool(&[bootstrap, "delete", name]);
+}
+
+/// Somebody who watches a topic grow.
+#[derive(Debug)]
+pub struct Watch(Running);
+
+impl Watch {
+    /// Whether the topic has as many records as were waited for.
+    ///
+    /// Panics when the time for that is over.
+    pub fn is_over(&mut self) -> bool {
+        let code = self.0.exited();
+        assert!(
+            code.is_none_or(|code| code == 0),
+            "not all records came in time"
+        );
+        code.is_some()
+    }
+}
+
+/// Waits, in a process of its own, for `count` records in a topic, for at most `limit`.
+///
+/// Panics when it cannot be started.
+#[must_use]
+pub fn watch(bootstrap: &str, topic: &str, count: u64, limit: Duration) -> Watch {
+    let mut command = interpreter("ends.py");
+    let (count, limit) = (count.to_string(), limit.as_secs().to_string());
+    command
+        .args([bootstrap, topic, &count, &limit])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Watch(Running::spawn(&mut command, "KILL"))
+}
+
+/// The sum of a topic's end offsets.
+///
+/// Panics when it cannot be asked.
+#[must_use]
+pub fn end(bootstrap: &str, topic: &str) -> u64 {
+    let output = python("ends.py", &[bootstrap, topic, "1", "10"]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let first = printed.split_whitespace().next();
+    first
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("ends.py: {printed}"))
 }
 
 fn topic_tool(arguments: &[&str]) -> String {

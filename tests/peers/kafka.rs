@@ -34,6 +34,7 @@ pub struct Kafka {
     jars: PathBuf,
     directory: PathBuf,
     port: u16,
+    flags: &'static [&'static str],
     running: Mutex<Option<Running>>,
     _zookeeper: Option<Running>,
 }
@@ -52,6 +53,34 @@ impl Kafka {
     /// Panics when it does not start within a minute.
     #[must_use]
     pub fn start_with(version: &str, settings: &[(&str, &str)]) -> Self {
+        // One compiler tier and one collector thread: quick to start, and leave the cores alone.
+        let flags = &[
+            "-Xms128m",
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+        ];
+        Self::start_as(version, settings, flags)
+    }
+
+    /// Starts a broker as its own start script would, with 1 GB of heap.
+    ///
+    /// Panics when it does not start within a minute.
+    #[must_use]
+    pub fn start_measured(version: &str, settings: &[(&str, &str)]) -> Self {
+        let flags = &[
+            "-Xms1g",
+            "-Xmx1g",
+            "-server",
+            "-XX:+UseG1GC",
+            "-XX:MaxGCPauseMillis=20",
+            "-XX:InitiatingHeapOccupancyPercent=35",
+            "-XX:+ExplicitGCInvokesConcurrent",
+        ];
+        Self::start_as(version, settings, flags)
+    }
+
+    fn start_as(version: &str, settings: &[(&str, &str)], flags: &'static [&'static str]) -> Self {
         let jars = cache().join(format!("kafka-{version}"));
         if !jars.join("complete").exists() {
             install(&format!("kafka-{version}"));
@@ -65,7 +94,12 @@ impl Kafka {
         )
         .expect("a file in our own directory");
         let zookeeper = old.then(|| {
-            let mut command = java(&jars, &directory, "zookeeper.log", &["-Xmx128m"]);
+            let mut command = java(
+                &jars,
+                &directory,
+                "zookeeper.log",
+                &["-Xmx128m", "-XX:+UseSerialGC"],
+            );
             command
                 .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
                 .arg((port + 1).to_string())
@@ -75,7 +109,7 @@ impl Kafka {
             running
         });
         if !old {
-            let mut format = java(&jars, &directory, "format.log", &[]);
+            let mut format = java(&jars, &directory, "format.log", &["-XX:+UseSerialGC"]);
             let cluster = "cGVuc3RvY2stcGVuc3RvYw";
             format.args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]);
             let status = format.arg(directory.join("server.properties")).status();
@@ -90,6 +124,7 @@ impl Kafka {
             jars,
             directory,
             port,
+            flags,
             running: Mutex::new(None),
             _zookeeper: zookeeper,
         };
@@ -179,14 +214,7 @@ impl Kafka {
     ///
     /// Panics when it does not start within a minute.
     pub fn launch(&self) {
-        // One compiler tier and one collector thread: quick to start, and leave the cores alone.
-        let flags = [
-            "-Xms128m",
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ];
-        let mut command = java(&self.jars, &self.directory, "kafka.log", &flags);
+        let mut command = java(&self.jars, &self.directory, "kafka.log", self.flags);
         command
             .arg("kafka.Kafka")
             .arg(self.directory.join("server.properties"));
@@ -329,7 +357,7 @@ fn java(jars: &Path, directory: &Path, log: &str, flags: &[&str]) -> Command {
     let mut command = Command::new("java");
     command
         .args(flags)
-        .args(["-XX:+UseSerialGC", "-cp", &format!("{}/*", jars.display())])
+        .args(["-cp", &format!("{}/*", jars.display())])
         .current_dir(directory)
         .stdout(out.try_clone().expect("a file handle"))
         .stderr(out);
