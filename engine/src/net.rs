@@ -528,6 +528,20 @@ impl NetError {
         }
     }
 
+    /// Whether the connection was there, and TLS over it failed.
+    #[must_use]
+    pub fn over_tls(&self) -> bool {
+        matches!(
+            self.fault,
+            NetFault::UntrustedCertificate
+                | NetFault::OtherHost
+                | NetFault::ExpiredCertificate
+                | NetFault::Handshake
+                | NetFault::TlsOverThis
+                | NetFault::NotAHostName
+        )
+    }
+
     /// Whether the same attempt may succeed later, with nothing mended by hand.
     #[must_use]
     pub fn retriable(&self) -> bool {

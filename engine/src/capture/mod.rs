@@ -1,5 +1,7 @@
 //! Room: bytes from PostgreSQL in, changes out.
 
+pub mod client;
+pub mod error;
 pub mod inbox;
 pub mod relations;
 pub mod row;
