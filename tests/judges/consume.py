@@ -159,4 +159,5 @@ def main():
     sys.exit(0 if len(records) >= arguments.at_least else 3)
 
 
-main()
+if __name__ == "__main__":
+    main()

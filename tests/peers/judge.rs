@@ -1,6 +1,7 @@
 //! Strangers that read what we wrote: confluent-kafka's consumer with its `AvroDeserializer`, and
 //! fastavro, in Python.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -94,6 +95,19 @@ pub fn read(
     at_least: usize,
     limit: Duration,
 ) -> Vec<Record> {
+    try_read(bootstrap, topics, format, at_least, limit).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// As [`read`].
+///
+/// Errors: how many came instead, or what the judges disagree about.
+pub fn try_read(
+    bootstrap: &str,
+    topics: &str,
+    format: Format<'_>,
+    at_least: usize,
+    limit: Duration,
+) -> Result<Vec<Record>, String> {
     let (at_least, timeout) = (at_least.to_string(), limit.as_secs().to_string());
     let mut arguments = vec![
         "--bootstrap",
@@ -111,12 +125,36 @@ pub fn read(
         Format::Raw => vec!["--format", "raw"],
     });
     let output = python("consume.py", &arguments);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{topics}: {complaint}");
-    String::from_utf8(output.stdout)
-        .expect("UTF-8")
+    if !output.status.success() {
+        return Err(format!(
+            "{topics}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    Ok(printed.lines().map(parse).collect())
+}
+
+/// The Avro bytes of captured Debezium records, read by fastavro: topic, key, value.
+///
+/// Panics when the file cannot be read.
+#[must_use]
+pub fn captured(file: &Path) -> Vec<(String, Value, Value)> {
+    let output = python("captured.py", &[&file.display().to_string()]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines = printed
         .lines()
-        .map(parse)
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines
+        .map(|line| {
+            let topic = line["topic"].as_str().expect("a topic").to_owned();
+            (topic, line["key"].clone(), line["value"].clone())
+        })
         .collect()
 }
 
@@ -261,6 +299,8 @@ pub(crate) fn interpreter(script: &str) -> Command {
     let mut command = Command::new(home.join("bin/python"));
     command
         .arg(root().join("tests/judges").join(script))
+        .env("PYTHONWARNINGS", "ignore")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null());
     command
 }
