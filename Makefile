@@ -1,4 +1,4 @@
-# make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry
+# make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry (ARGS=…)
 # make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
 # make bench    the drain of a slot into real Kafka against pg_recvlogical (ROWS=5000000 PAIRS=3)
 # make fuzz     cargo-fuzz, a minute a target (TARGET=one SECONDS=60)
@@ -23,7 +23,7 @@ KAFKAS = 4.3.1 3.9.1 2.5.1
 demo:
 	@$(INSTALL) rust postgres
 	$(CARGO) build --release --bin penstock
-	@deploy/demo.sh target/release/penstock
+	@deploy/demo.sh target/release/penstock $(ARGS)
 
 # The crates' own tests take seconds. Slow, some minutes: tests/servers.rs and tests/golden.rs,
 # on PostgreSQL 12 to 18 and three Apache Kafkas.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# demo.sh PENSTOCK: a PostgreSQL of its own (port, directory) and `penstock demo` against it. Ctrl-C ends both and
-# removes what they wrote. PostgreSQL refuses to be root's: root runs it as postgres or nobody.
+# demo.sh PENSTOCK [arguments of penstock demo…]: a PostgreSQL of its own (port, directory) and `penstock demo` against
+# it. Ctrl-C ends both and removes what they wrote. PostgreSQL refuses to be root's: root runs it as postgres or nobody.
 set -euo pipefail
-penstock=$1
+penstock=$(realpath "$1"); shift
 programs=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/penstock-demo.XXXXXX")
@@ -34,9 +34,9 @@ server=yes
 "${as[@]}" setsid "$programs/pg_ctl" -D "$dir/data" -w -t 30 -l "$dir/server.log" start > /dev/null \
   -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=$dir -c wal_level=logical -c fsync=off" ||
   { tail -20 "$dir/server.log" >&2; exit 1; }
+"$programs/psql" -X -q -h "$dir" -p "$port" -U postgres -d postgres -c 'CREATE DATABASE bikes'
 cd - > /dev/null
 
 # The pipe takes Ctrl-C itself; we wait for it, then clean up.
 trap : INT TERM
-"$penstock" demo --database-hostname 127.0.0.1 --database-port "$port" --database-user postgres \
-  --database-dbname postgres
+"$penstock" demo --postgres "127.0.0.1:$port" --user postgres --database bikes --load-store "$@"
