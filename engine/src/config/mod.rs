@@ -1,9 +1,9 @@
 //! Door: `.properties` in, a [`Config`] out that is right or does not exist.
 //!
 //! ```text
-//!   worker.properties ──► properties ─┐              table (what may be said, and what is meant)
-//!                                     ├► providers ──► load ──► Config, warnings
-//!   connector.properties ► properties ┘                  └────► every problem at once
+//!   worker.properties ──► properties ─┐           table: what may be said, and what is meant
+//!                                     ├► providers ─► load ─► Config, warnings
+//!   connector.properties ► properties ┘                 └───► every problem at once
 //! ```
 //!
 //! Every property that Kafka Connect, Debezium's PostgreSQL connector, its converters and Kafka's
@@ -153,7 +153,14 @@ pub enum SslMode {
     VerifyFull,
 }
 
-named!(SslMode { Disable = "disable", Allow = "allow", Prefer = "prefer", Require = "require", VerifyCa = "verify-ca", VerifyFull = "verify-full" });
+named!(SslMode {
+    Disable = "disable",
+    Allow = "allow",
+    Prefer = "prefer",
+    Require = "require",
+    VerifyCa = "verify-ca",
+    VerifyFull = "verify-full",
+});
 
 /// `publication.autocreate.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +175,12 @@ pub enum PublicationAutocreate {
     NoTables,
 }
 
-named!(PublicationAutocreate { Disabled = "disabled", AllTables = "all_tables", Filtered = "filtered", NoTables = "no_tables" });
+named!(PublicationAutocreate {
+    Disabled = "disabled",
+    AllTables = "all_tables",
+    Filtered = "filtered",
+    NoTables = "no_tables",
+});
 
 /// What REPLICA IDENTITY a table is altered to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -270,7 +282,14 @@ pub enum Operation {
     Message,
 }
 
-named!(Operation { Read = "r", Create = "c", Update = "u", Delete = "d", Truncate = "t", Message = "m" });
+named!(Operation {
+    Read = "r",
+    Create = "c",
+    Update = "u",
+    Delete = "d",
+    Truncate = "t",
+    Message = "m",
+});
 
 /// `snapshot.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +306,13 @@ pub enum SnapshotMode {
     WhenNeeded,
 }
 
-named!(SnapshotMode { Initial = "initial", Always = "always", InitialOnly = "initial_only", NoData = "no_data", WhenNeeded = "when_needed" });
+named!(SnapshotMode {
+    Initial = "initial",
+    Always = "always",
+    InitialOnly = "initial_only",
+    NoData = "no_data",
+    WhenNeeded = "when_needed",
+});
 
 /// How a change becomes bytes.
 #[derive(Debug, Clone)]
@@ -407,7 +432,14 @@ pub enum TimeMode {
     IsoString,
 }
 
-named!(TimeMode { Adaptive = "adaptive", AdaptiveTimeMicroseconds = "adaptive_time_microseconds", Microseconds = "microseconds", Nanoseconds = "nanoseconds", Connect = "connect", IsoString = "isostring" });
+named!(TimeMode {
+    Adaptive = "adaptive",
+    AdaptiveTimeMicroseconds = "adaptive_time_microseconds",
+    Microseconds = "microseconds",
+    Nanoseconds = "nanoseconds",
+    Connect = "connect",
+    IsoString = "isostring",
+});
 
 /// `interval.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -439,7 +471,12 @@ pub enum BinaryMode {
     Hex,
 }
 
-named!(BinaryMode { Bytes = "bytes", Base64 = "base64", Base64UrlSafe = "base64-url-safe", Hex = "hex" });
+named!(BinaryMode {
+    Bytes = "bytes",
+    Base64 = "base64",
+    Base64UrlSafe = "base64-url-safe",
+    Hex = "hex",
+});
 
 /// `schema.name.adjustment.mode`, `field.name.adjustment.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -720,7 +757,11 @@ pub enum SaslMechanism {
     ScramSha512,
 }
 
-named!(SaslMechanism { Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512" });
+named!(SaslMechanism {
+    Plain = "PLAIN",
+    ScramSha256 = "SCRAM-SHA-256",
+    ScramSha512 = "SCRAM-SHA-512",
+});
 
 /// One group of `topic.creation.groups`.
 #[derive(Debug, Clone)]
