@@ -67,7 +67,11 @@ fn the_judge_reads_what_kcat_wrote_and_the_java_client_agrees() {
     let described = judge::describe_topic(&broker.bootstrap(), "plain");
     assert_eq!(described["partitions"], 2);
     assert_eq!(described["config"]["cleanup.policy"], "compact");
-    judge::kcat_produce(broker, "plain", "1:{\"a\":1}\n2:{\"a\":2}\n1:{\"a\":3}\n");
+    judge::kcat_produce(
+        &broker.bootstrap(),
+        "plain",
+        "1:{\"a\":1}\n2:{\"a\":2}\n1:{\"a\":3}\n",
+    );
     let records = judge::read(&broker.bootstrap(), "pla.n", Format::Json, 3, SOON);
     let mut seen: Vec<_> = records
         .iter()
@@ -82,7 +86,7 @@ fn the_judge_reads_what_kcat_wrote_and_the_java_client_agrees() {
             (json!(1), json!(3))
         ]
     );
-    assert_eq!(broker.console_consumer("plain", 3).len(), 3);
+    assert_eq!(broker.java().consume("plain", 3).len(), 3);
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn the_registry_does_as_it_is_told() {
 fn a_broker_killed_comes_back_with_its_records() {
     let broker = Kafka::start(kafka::NEWEST);
     judge::create_topic(&broker.bootstrap(), "kept", 1, &[]);
-    judge::kcat_produce(&broker, "kept", "k:v\n");
+    judge::kcat_produce(&broker.bootstrap(), "kept", "k:v\n");
     broker.restart(kafka::Stop::Kill);
     let records = judge::read(&broker.bootstrap(), "kept", Format::Raw, 1, SOON);
     assert_eq!((records.len(), &records[0].value), (1, &json!("v")));

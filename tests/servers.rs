@@ -263,7 +263,7 @@ fn json_without_schemas_and_the_java_client_reads_it() {
         .iter()
         .filter(|record| record.topic == topic)
         .collect();
-    let mut java = kafka.console_consumer(&topic, ours.len());
+    let mut java = kafka.java().consume(&topic, ours.len());
     let mut bytes: Vec<_> = ours
         .iter()
         .map(|record| record.value_bytes.clone().expect("products stay"))

@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::kafka::Kafka;
 use crate::nursery::Running;
-use crate::registry::Registry;
-use crate::{cache, eventually, install, root};
+use crate::{cache, install, root};
 
 /// How keys and values are read.
 #[derive(Debug, Clone, Copy)]
@@ -309,12 +307,12 @@ pub(crate) fn interpreter(script: &str) -> Command {
 /// `key:value`.
 ///
 /// Panics when it cannot.
-pub fn kcat_produce(kafka: &Kafka, topic: &str, lines: &str) {
+pub fn kcat_produce(bootstrap: &str, topic: &str, lines: &str) {
     use std::io::Write as _;
     static KCAT: std::sync::Once = std::sync::Once::new();
     KCAT.call_once(|| install("kcat"));
     let mut child = Command::new("kcat")
-        .args(["-P", "-b", &kafka.bootstrap(), "-t", topic, "-K:"])
+        .args(["-P", "-b", bootstrap, "-t", topic, "-K:"])
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -329,26 +327,4 @@ pub fn kcat_produce(kafka: &Kafka, topic: &str, lines: &str) {
         child.wait().is_ok_and(|status| status.success()),
         "kcat writes to {topic}"
     );
-}
-
-/// Reads again and again until `check` is content; for records whose number is not known.
-///
-/// Panics with the last complaint after `limit`.
-pub fn read_until<T>(
-    kafka: &Kafka,
-    topics: &str,
-    registry: &Registry,
-    limit: Duration,
-    mut check: impl FnMut(&[Record]) -> Result<T, String>,
-) -> T {
-    eventually(&format!("the records of {topics}"), limit, || {
-        let format = Format::Avro(registry.url());
-        check(&read(
-            &kafka.bootstrap(),
-            topics,
-            format,
-            0,
-            Duration::from_secs(30),
-        ))
-    })
 }

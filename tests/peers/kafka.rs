@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -81,10 +82,7 @@ impl Kafka {
     }
 
     fn start_as(version: &str, settings: &[(&str, &str)], flags: &'static [&'static str]) -> Self {
-        let jars = cache().join(format!("kafka-{version}"));
-        if !jars.join("complete").exists() {
-            install(&format!("kafka-{version}"));
-        }
+        let jars = jars(version);
         let directory = nursery::directory("kafka");
         let port = free_ports(3);
         let old = version.starts_with("2.");
@@ -229,22 +227,58 @@ impl Kafka {
         self.launch();
     }
 
-    /// Runs one of the broker's own command-line classes and gives what it printed.
+    /// Java's command-line clients of the broker's own version.
+    #[must_use]
+    pub fn java(&self) -> Java {
+        Java::new(&self.version, &self.bootstrap())
+    }
+}
+
+/// Kafka's own command-line clients, of one version, against any broker.
+#[derive(Debug, Clone)]
+pub struct Java {
+    version: String,
+    jars: PathBuf,
+    bootstrap: String,
+}
+
+impl Java {
+    /// The clients of `version`, of a broker at `bootstrap`.
+    #[must_use]
+    pub fn new(version: &str, bootstrap: &str) -> Self {
+        Self {
+            version: version.to_owned(),
+            jars: jars(version),
+            bootstrap: bootstrap.to_owned(),
+        }
+    }
+
+    /// Runs a class with `--bootstrap-server` and these arguments, `input` on its standard input,
+    /// and gives what it printed.
     ///
     /// Errors: what it said before it failed.
-    pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new("java")
+    pub fn run(&self, class: &str, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut child = Command::new("java")
             .args([
                 "-Xmx256m",
                 "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
                 "-cp",
-                &format!("{}/*", self.jars.display()),
             ])
+            .arg(format!("{}/*", self.jars.display()))
             .arg(class)
+            .args(["--bootstrap-server", &self.bootstrap])
             .args(arguments)
-            .stdin(Stdio::null())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("java runs");
+        let mut pipe = child.stdin.take().expect("it was piped");
+        // A client that reads no input closes it.
+        let _ = pipe.write_all(input.as_bytes());
+        drop(pipe);
+        let output = child.wait_with_output().expect("java ends");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(printed);
@@ -255,41 +289,60 @@ impl Kafka {
         ))
     }
 
-    /// The values of a topic as the Java client's own console consumer prints them, a line each.
+    /// The values of a topic from its beginning as the console consumer prints them, a line each;
+    /// it joins a consumer group for it, and reads what is committed.
     ///
     /// Panics when it fails or fewer than `count` come within 30 s.
     #[must_use]
-    pub fn console_consumer(&self, topic: &str, count: usize) -> Vec<String> {
+    pub fn consume(&self, topic: &str, count: usize) -> Vec<String> {
         let class = if self.version.starts_with("4.") {
             "org.apache.kafka.tools.consumer.ConsoleConsumer"
         } else {
             "kafka.tools.ConsoleConsumer"
         };
         let most = count.to_string();
-        let printed = self.tool(
-            class,
+        let arguments = [
             &[
-                "--bootstrap-server",
-                &self.bootstrap(),
                 "--topic",
                 topic,
                 "--from-beginning",
-                "--isolation-level",
-                "read_committed",
                 "--max-messages",
                 &most,
+            ][..],
+            &[
+                "--isolation-level",
+                "read_committed",
                 "--timeout-ms",
                 "30000",
             ],
-        );
-        let lines: Vec<_> = printed
-            .unwrap_or_else(|error| panic!("{error}"))
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        ];
+        let printed = self.run(class, &arguments.concat(), "");
+        let printed = printed.unwrap_or_else(|error| panic!("{error}"));
+        let lines: Vec<_> = printed.lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), count, "records of {topic}");
         lines
     }
+
+    /// Writes a line each with the console producer: idempotent, as it comes.
+    ///
+    /// Panics when it fails.
+    pub fn produce(&self, topic: &str, lines: &str) {
+        let class = if self.version.starts_with("4.") {
+            "org.apache.kafka.tools.ConsoleProducer"
+        } else {
+            "kafka.tools.ConsoleProducer"
+        };
+        self.run(class, &["--topic", topic], lines)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+fn jars(version: &str) -> PathBuf {
+    let jars = cache().join(format!("kafka-{version}"));
+    if !jars.join("complete").exists() {
+        install(&format!("kafka-{version}"));
+    }
+    jars
 }
 
 fn properties(directory: &Path, port: u16, old: bool, settings: &[(&str, &str)]) -> String {
