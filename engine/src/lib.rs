@@ -15,6 +15,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod encode;
+pub mod local;
 pub mod net;
 pub mod produce;
 pub mod progress;

@@ -1,0 +1,4 @@
+//! The embedded default: what a pipe needs on its other side, in this process. For development; a
+//! production pipe writes to Apache Kafka and a registry of its own.
+
+pub mod registry;
