@@ -13,7 +13,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -28,9 +27,9 @@ use hyper::header::{
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{AvroConverter, Registry, SubjectName};
+use crate::config::{self, AvroConverter, Pem, Registry, SubjectName};
+use crate::net::{NetError, Stream, TlsConfig, TlsConfigError, TlsOptions, Verify};
 
 /// What is asked for, and what is sent.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -81,7 +80,8 @@ pub struct RegistryClient {
     addresses: Vec<Address>,
     /// Index of the address that answered last.
     current: usize,
-    limits: Limits,
+    settings: Registry,
+    tls: Option<TlsConfig>,
     headers: Vec<(HeaderName, HeaderValue)>,
     lookup: Lookup,
     normalize: bool,
@@ -94,18 +94,6 @@ enum Lookup {
     Register,
     Find,
     Latest,
-}
-
-/// How long, and how often. The defaults of Confluent's client.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// Further tries on each address.
-    max_retries: u32,
-    /// Before the first of them; doubles.
-    retry_wait: Duration,
-    retry_wait_max: Duration,
-    connect_timeout: Duration,
-    read_timeout: Duration,
 }
 
 /// One of `schema.registry.url`.
@@ -153,6 +141,12 @@ impl RegistryClient {
                 fault: "there is none",
             });
         }
+        let secure = addresses.iter().any(|address: &Address| address.tls);
+        let tls = if secure {
+            Some(tls_config(&settings.tls)?)
+        } else {
+            None
+        };
         let mut headers = vec![
             (
                 ACCEPT,
@@ -179,6 +173,18 @@ impl RegistryClient {
             value.set_sensitive(true);
             headers.push((AUTHORIZATION, value));
         }
+        for (name, value) in &settings.request_headers {
+            let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
+            let (Ok(name), Ok(mut value)) = header else {
+                let fault = "a request.header is none that HTTP allows";
+                return Err(RegistryError::Address {
+                    url: settings.urls.join(","),
+                    fault,
+                });
+            };
+            value.set_sensitive(true);
+            headers.push((name, value));
+        }
         let lookup = if converter.auto_register {
             Lookup::Register
         } else if converter.use_latest_version {
@@ -189,7 +195,8 @@ impl RegistryClient {
         Ok(Self {
             addresses,
             current: 0,
-            limits: Limits::of(settings),
+            settings: settings.clone(),
+            tls,
             headers,
             lookup,
             normalize: converter.normalize,
@@ -278,6 +285,7 @@ impl RegistryClient {
         match (canonical(text), canonical(schema)) {
             (Ok(latest), Ok(ours)) if latest == ours => Ok(id),
             (Ok(_), Ok(_)) => {
+                // Confluent's converter would write the record in the latest schema.
                 let version = answer.body.get("version").and_then(Value::as_u64);
                 let subject = subject.to_owned();
                 Err(RegistryError::LatestDiffers {
@@ -326,13 +334,13 @@ impl RegistryClient {
     ) -> Result<Answer, RegistryError> {
         let mut last = None;
         for _ in 0..self.addresses.len() {
-            for attempt in 0..=self.limits.max_retries {
+            for attempt in 0..=self.settings.max_retries {
                 let outcome = self.ask_once(subject, &method, path, body.clone()).await;
                 match outcome {
                     Err(error) if error.retriable() => last = Some(error),
                     outcome => return outcome,
                 }
-                if attempt < self.limits.max_retries {
+                if attempt < self.settings.max_retries {
                     tokio::time::sleep(self.retry_wait(attempt)).await;
                 }
             }
@@ -346,8 +354,11 @@ impl RegistryClient {
 
     /// Between one millisecond and the exponential back-off of this attempt.
     fn retry_wait(&self, attempt: u32) -> Duration {
-        let base = self.limits.retry_wait.saturating_mul(1 << attempt.min(16));
-        let most = base.min(self.limits.retry_wait_max);
+        let base = self
+            .settings
+            .retry_wait
+            .saturating_mul(1 << attempt.min(16));
+        let most = base.min(self.settings.retry_wait_max);
         let mut random = [0; 4];
         // Without randomness the wait is only less well spread.
         let _ = getrandom::fill(&mut random);
@@ -363,10 +374,16 @@ impl RegistryClient {
         body: Option<Bytes>,
     ) -> Result<Answer, RegistryError> {
         let address = self.address();
-        let unreachable = |cause: String| RegistryError::Unreachable {
+        let unreachable = |Failure {
+                               cause,
+                               remedy,
+                               retriable,
+                           }| RegistryError::Unreachable {
             address: address.to_string(),
             subject: subject.to_owned(),
             cause,
+            remedy,
+            retriable,
         };
         let mut request = Request::builder()
             .method(method)
@@ -380,11 +397,8 @@ impl RegistryClient {
         }
         let request = request
             .body(Full::new(body.unwrap_or_default()))
-            .map_err(|error| unreachable(error.to_string()))?;
-        let (status, bytes) = self
-            .exchange(address, request)
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+            .map_err(|error| unreachable(Failure::new(error)))?;
+        let (status, bytes) = self.exchange(address, request).await.map_err(unreachable)?;
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
             // Not JSON: a proxy's page, mostly.
             Value::String(String::from_utf8_lossy(&bytes).chars().take(300).collect())
@@ -413,21 +427,28 @@ impl RegistryClient {
         &self,
         address: &Address,
         request: Request<Full<Bytes>>,
-    ) -> Result<(u16, Bytes), io::Error> {
-        let connected = connect(address);
-        let stream = within(self.limits.connect_timeout, connected).await?;
-        within(self.limits.read_timeout, async {
+    ) -> Result<(u16, Bytes), Failure> {
+        let Registry {
+            connect_timeout,
+            read_timeout,
+            ..
+        } = self.settings;
+        let mut stream = Stream::connect_tcp(&address.host, address.port, connect_timeout).await?;
+        if let (true, Some(tls)) = (address.tls, &self.tls) {
+            stream = stream
+                .start_tls(tls, &address.host, connect_timeout)
+                .await?;
+        }
+        let exchange = async {
             let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-            let (mut sender, connection) = handshake.map_err(io::Error::other)?;
+            let (mut sender, connection) = handshake.map_err(|error| Failure::of(&error))?;
             let mut connection = pin!(connection);
             let mut answer = pin!(async {
-                let response = sender
-                    .send_request(request)
-                    .await
-                    .map_err(io::Error::other)?;
+                let response = sender.send_request(request).await;
+                let response = response.map_err(|error| Failure::of(&error))?;
                 let status = response.status().as_u16();
                 let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-                let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+                let bytes = body.collect().await.map_err(Failure::new)?.to_bytes();
                 Ok((status, bytes))
             });
             tokio::select! {
@@ -435,11 +456,13 @@ impl RegistryClient {
                 // The connection may end before the answer has been looked at.
                 closed = &mut connection => match closed {
                     Ok(()) => answer.await,
-                    Err(error) => Err(io::Error::other(error)),
+                    Err(error) => Err(Failure::of(&error)),
                 },
             }
-        })
-        .await
+        };
+        let late = || format!("no answer within {} ms", read_timeout.as_millis());
+        let answered = tokio::time::timeout(read_timeout, exchange).await;
+        answered.unwrap_or_else(|_| Err(Failure::new(late())))
     }
 
     /// Says why `schema` was refused, by the registry's own rules applied to its own versions. What
@@ -514,38 +537,64 @@ impl RegistryClient {
     }
 }
 
-impl Limits {
-    fn of(_registry: &Registry) -> Self {
+/// No answer, and whether there may be one later.
+struct Failure {
+    cause: String,
+    remedy: &'static str,
+    retriable: bool,
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Self {
         Self {
-            max_retries: 3,
-            retry_wait: Duration::from_secs(1),
-            retry_wait_max: Duration::from_secs(20),
-            connect_timeout: Duration::from_secs(60),
-            read_timeout: Duration::from_secs(60),
+            remedy: error.remedy(),
+            retriable: error.retriable(),
+            cause: error.to_string(),
         }
     }
 }
 
-async fn connect(address: &Address) -> Result<impl AsyncRead + AsyncWrite + Unpin, io::Error> {
-    if address.tls {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "https is not supported yet",
-        ));
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for resolved in tokio::net::lookup_host((address.host.as_str(), address.port)).await? {
-        let socket = if resolved.is_ipv4() {
-            tokio::net::TcpSocket::new_v4()
-        } else {
-            tokio::net::TcpSocket::new_v6()
-        };
-        match socket?.connect(resolved).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+impl Failure {
+    /// Something answered, or nothing in time.
+    fn new(cause: impl fmt::Display) -> Self {
+        let remedy = "Check that schema.registry.url is a registry's, and that it is running.";
+        Self {
+            cause: cause.to_string(),
+            remedy,
+            retriable: true,
         }
     }
-    Err(last)
+
+    fn of(error: &hyper::Error) -> Self {
+        let source = std::error::Error::source(error);
+        Self::new(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
+    }
+}
+
+/// What an `https` address needs.
+fn tls_config(tls: &config::Tls) -> Result<TlsConfig, RegistryError> {
+    fn file(pem: Option<&Pem>) -> Result<Option<&str>, RegistryError> {
+        match pem {
+            None => Ok(None),
+            Some(Pem::File(file)) => Ok(Some(file)),
+            Some(Pem::Text(_)) => Err(RegistryError::Tls(TlsConfigError {
+                file: "schema.registry.ssl".into(),
+                reason: "PEM is read from files only: give their paths".to_owned(),
+            })),
+        }
+    }
+    TlsConfig::new(&TlsOptions {
+        verify: if tls.verify_hostname {
+            Verify::Full
+        } else {
+            Verify::Chain
+        },
+        root_cert: file(tls.root_cert.as_ref())?,
+        cert: file(tls.cert.as_ref())?,
+        key: file(tls.key.as_ref())?,
+        alpn: &[],
+    })
+    .map_err(RegistryError::Tls)
 }
 
 /// A reason for people who think in columns.
@@ -594,19 +643,6 @@ fn basic(user_info: &str) -> String {
         "Basic {}",
         base64::engine::general_purpose::STANDARD.encode(user_info)
     )
-}
-
-async fn within<T>(
-    limit: Duration,
-    action: impl Future<Output = Result<T, io::Error>>,
-) -> Result<T, io::Error> {
-    match tokio::time::timeout(limit, action).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no answer within {} ms", limit.as_millis()),
-        )),
-    }
 }
 
 /// A path segment: everything but unreserved characters escaped.
@@ -735,9 +771,15 @@ pub enum RegistryError {
         address: String,
         /// The subject.
         subject: String,
-        /// The system's words.
+        /// What happened.
         cause: String,
+        /// What to do about it.
+        remedy: &'static str,
+        /// Whether it may pass.
+        retriable: bool,
     },
+    /// `schema.registry.ssl.*`
+    Tls(TlsConfigError),
     /// The registry said no, in its own words.
     Refused(Box<Refusal>),
     /// The registry holds the schema to be incompatible with earlier ones.
@@ -841,7 +883,7 @@ impl RegistryError {
     #[must_use]
     pub fn retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { retriable, .. } => *retriable,
             Self::Refused(refusal) => refusal.policy().is_some_and(|policy| policy.retriable),
             _ => false,
         }
@@ -883,11 +925,21 @@ impl fmt::Display for RegistryError {
                 address,
                 subject,
                 cause,
-            } => write!(
-                f,
-                "the schema registry at {address} cannot be reached for subject {subject}: {cause}. \
-                 Check schema.registry.url, and that the registry is running; the request is repeated"
-            ),
+                remedy,
+                retriable,
+            } => {
+                let again = if *retriable {
+                    " The request is repeated."
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "the schema registry at {address} gives no answer for subject {subject}: \
+                     {cause}. {remedy}{again}"
+                )
+            }
+            Self::Tls(error) => write!(f, "schema.registry.ssl: {error}"),
             Self::Refused(refusal) => {
                 let remedy = refusal
                     .policy()
@@ -957,3 +1009,287 @@ impl fmt::Display for Incompatible {
 }
 
 impl std::error::Error for RegistryError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    const SCHEMA: &str = r#"{"type":"record","name":"Key","fields":[{"name":"é\"","type":"int"}]}"#;
+
+    /// A server that gives these answers, a connection each, and tells what it was asked.
+    fn scripted(answers: Vec<(u16, &'static str)>) -> (String, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (asked, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            for (status, answer) in answers {
+                let (stream, _) = listener.accept().expect("a connection");
+                let mut reader = BufReader::new(&stream);
+                let (mut head, mut length) = (String::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).expect("a line");
+                    if let Some(value) = line.strip_prefix("content-length: ") {
+                        length = value.trim().parse().expect("a number");
+                    }
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                    head += &line;
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).expect("a body");
+                asked
+                    .send(head + &String::from_utf8(body).expect("text"))
+                    .expect("a listener");
+                let size = answer.len();
+                write!(
+                    &stream,
+                    "HTTP/1.1 {status} X\r\nContent-Length: {size}\r\n\r\n{answer}"
+                )
+                .expect("an answer");
+            }
+        });
+        (url, heard)
+    }
+
+    fn converter(urls: &[&str]) -> AvroConverter {
+        let mut registry = Registry::new(urls.iter().map(|url| (*url).to_owned()).collect());
+        registry.retry_wait = Duration::from_millis(1);
+        AvroConverter {
+            registry,
+            auto_register: true,
+            use_latest_version: false,
+            latest_compatibility_strict: true,
+            normalize: false,
+            connect_meta_data: true,
+            enhanced_schemas: false,
+            scrub_invalid_names: false,
+            subject_name: SubjectName::Topic,
+        }
+    }
+
+    fn client(urls: &[&str]) -> RegistryClient {
+        RegistryClient::new(&converter(urls)).expect("a client")
+    }
+
+    #[test]
+    fn subjects() {
+        let name = |strategy, side, record| subject(strategy, "a.b", side, record);
+        assert_eq!(
+            name(SubjectName::Topic, Side::Key, None).as_deref(),
+            Ok("a.b-key")
+        );
+        assert_eq!(
+            name(SubjectName::Topic, Side::Value, Some("n.R")).as_deref(),
+            Ok("a.b-value")
+        );
+        assert_eq!(
+            name(SubjectName::Record, Side::Key, Some("n.R")).as_deref(),
+            Ok("n.R")
+        );
+        let topic_record = name(SubjectName::TopicRecord, Side::Value, Some("n.R"));
+        assert_eq!(topic_record.as_deref(), Ok("a.b-n.R"));
+        assert!(name(SubjectName::Record, Side::Key, None).is_err());
+    }
+
+    #[test]
+    fn addresses() {
+        let parsed = |url| Address::parse(url).map(|(address, user)| (address.to_string(), user));
+        let user = |text: &str| Some(text.to_owned());
+        for (url, expected, info) in [
+            ("http://localhost:8081", "http://localhost:8081", None),
+            (
+                "https://sr/apis/ccompat/v7/",
+                "https://sr:443/apis/ccompat/v7",
+                None,
+            ),
+            ("http://[::1]:8081", "http://[::1]:8081", None),
+            ("HTTP://[::1]", "http://[::1]:80", None),
+            ("http://u%40x:p:w@h", "http://h:80", user("u@x:p:w")),
+        ] {
+            assert_eq!(parsed(url), Ok((expected.to_owned(), info)), "{url}");
+        }
+        for url in [
+            "localhost:8081",
+            "ftp://x",
+            "http://",
+            "http://h:port",
+            "http://h/a b",
+        ] {
+            assert!(parsed(url).is_err(), "{url}");
+        }
+        let error = parsed("mock://secret:word@h")
+            .expect_err("no such scheme")
+            .to_string();
+        assert!(!error.contains("word"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn registers_once_as_confluents_client_does() {
+        let (url, heard) = scripted(vec![(200, r#"{"id":7}"#), (200, r#"{"id":8,"version":1}"#)]);
+        let mut converter = converter(&[&format!("{}/base/", url.replace("//", "//u:p@"))]);
+        converter
+            .registry
+            .request_headers
+            .push(("X-Tenant".to_owned(), "t".to_owned()));
+        let mut client = RegistryClient::new(&converter).expect("a client");
+        assert_eq!(client.id("t/1-value", SCHEMA).await, Ok(7));
+        assert_eq!(client.id("t/1-value", SCHEMA).await, Ok(7));
+        let asked = heard.recv().expect("a request");
+        assert!(
+            asked.starts_with("POST /base/subjects/t%2F1-value/versions?normalize=false HTTP/1.1"),
+            "{asked}"
+        );
+        for line in [
+            "content-type: application/vnd.schemaregistry.v1+json\r\n",
+            "authorization: Basic dTpw\r\n",
+            "x-tenant: t\r\n",
+            &format!("host: {}\r\n", &url[7..]),
+        ] {
+            assert!(asked.contains(line), "{asked}");
+        }
+        let body = r#"{"schema":"{\"type\":\"record\",\"name\":\"Key\",\"fields\":[{\"name\":\"é\\\"\",\"type\":\"int\"}]}"}"#;
+        assert!(asked.ends_with(body), "{asked}");
+        assert!(heard.try_recv().is_err(), "asked once");
+        assert_eq!(client.id("other", SCHEMA).await, Ok(8));
+    }
+
+    #[tokio::test]
+    async fn looks_up_where_it_may_not_register() {
+        let latest =
+            r#"{"subject":"s","version":3,"id":5,"schema":"{\"type\":\"int\",\"doc\":1}"}"#;
+        let missing = r#"{"error_code":40403,"message":"Schema not found"}"#;
+        let (url, heard) = scripted(vec![
+            (200, latest),
+            (404, missing),
+            (200, latest),
+            (200, latest),
+        ]);
+        let mut found = converter(&[&url]);
+        found.auto_register = false;
+        found.registry.bearer_token = Some("t".to_owned());
+        let mut client = RegistryClient::new(&found).expect("a client");
+        assert_eq!(client.id("s", "\"int\"").await, Ok(5));
+        let asked = heard.recv().expect("a request");
+        assert!(
+            asked.starts_with("POST /subjects/s?normalize=false&deleted=false "),
+            "{asked}"
+        );
+        assert!(asked.contains("authorization: Bearer t\r\n"), "{asked}");
+        let error = client.id("s", "\"long\"").await.expect_err("not there");
+        assert!(!error.retriable());
+        let words = error.to_string();
+        for part in [
+            "subject s",
+            "40403",
+            "Schema not found",
+            "auto.register.schemas=true",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+        heard.recv().expect("a request");
+
+        found.use_latest_version = true;
+        let mut client = RegistryClient::new(&found).expect("a client");
+        assert_eq!(client.id("s", "\"int\"").await, Ok(5));
+        let asked = heard.recv().expect("a request");
+        assert!(
+            asked.starts_with("GET /subjects/s/versions/latest "),
+            "{asked}"
+        );
+        let error = client.id("s", "\"long\"").await.expect_err("other bytes");
+        assert_eq!(
+            error,
+            RegistryError::LatestDiffers {
+                subject: "s".to_owned(),
+                version: 3
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_asked_again_and_elsewhere() {
+        let busy = (503, r#"{"error_code":50003,"message":"no leader"}"#);
+        let (url, heard) = scripted(vec![busy, busy, (200, r#"{"id":1}"#)]);
+        assert_eq!(client(&[&url]).id("s", SCHEMA).await, Ok(1));
+        assert_eq!(heard.iter().count(), 3);
+
+        let (first, heard_first) = scripted(vec![busy, busy, busy, busy]);
+        let (second, heard_second) = scripted(vec![(200, r#"{"id":2}"#), (200, r#"{"id":3}"#)]);
+        let mut both = client(&[&first, &second]);
+        assert_eq!(both.id("s", SCHEMA).await, Ok(2));
+        assert_eq!(both.id("t", SCHEMA).await, Ok(3), "what answers is kept");
+        assert_eq!(
+            (heard_first.iter().count(), heard_second.iter().count()),
+            (4, 2)
+        );
+
+        let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        let nobody = format!("http://{}", nobody.expect("a port"));
+        let error = client(&[&nobody])
+            .id("s", SCHEMA)
+            .await
+            .expect_err("nobody there");
+        assert!(error.retriable());
+        let words = error.to_string();
+        assert!(
+            words.contains(&nobody) && words.contains("subject s"),
+            "{words}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_must_be_mended_says_how() {
+        let page = "<html>wrong door</html>";
+        let invalid = r#"{"error_code":42201,"message":"Illegal character in: a b"}"#;
+        let unauthorized = r#"{"error_code":401,"message":"Unauthorized"}"#;
+        for (status, answer, retriable, parts) in [
+            (
+                401,
+                unauthorized,
+                false,
+                ["HTTP 401", "basic.auth.user.info"],
+            ),
+            (
+                403,
+                r#"{"error_code":40301,"message":"no"}"#,
+                false,
+                ["code 40301", "rights"],
+            ),
+            (
+                404,
+                page,
+                false,
+                ["wrong door", "check schema.registry.url"],
+            ),
+            (
+                422,
+                invalid,
+                false,
+                [
+                    "Illegal character in: a b",
+                    "field.name.adjustment.mode=avro",
+                ],
+            ),
+            (500, "{}", true, ["HTTP 500", "log"]),
+            (200, "{}", false, ["without what was asked", "subject s"]),
+            (
+                200,
+                r#"{"id":-1}"#,
+                false,
+                ["without what was asked", "{\"id\":-1}"],
+            ),
+            (418, page, false, ["HTTP 418", "registry's log"]),
+        ] {
+            let (url, _heard) = scripted(vec![(status, answer); 4]);
+            let error = client(&[&url]).id("s", SCHEMA).await.expect_err(answer);
+            assert_eq!(error.retriable(), retriable, "{error}");
+            let words = error.to_string();
+            assert!(parts.iter().all(|part| words.contains(part)), "{words}");
+        }
+    }
+}

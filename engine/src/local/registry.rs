@@ -409,7 +409,7 @@ fn no_schema(id: &str) -> Refused {
 // ------------------------------------------------------------------------------------- state ---
 
 /// Everything that is registered.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Store {
     /// None: memory alone.
     file: Option<PathBuf>,
@@ -435,7 +435,7 @@ struct Reference {
     version: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Subject {
     versions: BTreeMap<u32, Version>,
     settings: Settings,
@@ -473,8 +473,18 @@ const MODES: [&str; 5] = [
 type Answered = Result<Answer, Refused>;
 
 impl Store {
-    /// The one table of what is served.
+    /// Answers one request. A change that cannot be kept has not happened.
     fn answer(&mut self, method: &str, path: &[&str], query: &Query, body: &[u8]) -> Answered {
+        let before = (self.file.is_some() && method != "GET").then(|| self.clone());
+        let answered = self.dispatch(method, path, query, body);
+        if let (Some(before), Err(Refused { code: 50001, .. })) = (before, &answered) {
+            *self = before;
+        }
+        answered
+    }
+
+    /// The one table of what is served.
+    fn dispatch(&mut self, method: &str, path: &[&str], query: &Query, body: &[u8]) -> Answered {
         match (method, path) {
             ("GET", []) => Ok(json!({}).into()),
             ("GET", ["subjects"]) => Ok(self.subject_names(query)),
@@ -697,7 +707,7 @@ impl Store {
         } else {
             (text.to_owned(), references)
         };
-        let homes = self.resolved(&references, REFERENCE_DEPTH_MAX)?;
+        let homes = self.resolved(&references)?;
         let mut schema = Schema::parse_with(&text, &homes).map_err(|error| {
             refused(
                 42201,
@@ -750,40 +760,56 @@ impl Store {
         })
     }
 
-    /// The schemas that `references` name, and those that they need, the needed first.
-    fn resolved(&self, references: &[Reference], depth: usize) -> Result<Vec<Schema>, Refused> {
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(refused(42201, "References refer too deep"));
-        };
+    /// The schemas that `references` name, and those that they need, the needed first, each once.
+    fn resolved(&self, references: &[Reference]) -> Result<Vec<Schema>, Refused> {
         let mut schemas = Vec::new();
-        for reference in references {
-            let Reference {
-                subject, version, ..
-            } = reference;
-            let version = self
+        self.resolve(
+            references,
+            &mut BTreeSet::new(),
+            &mut schemas,
+            REFERENCE_DEPTH_MAX,
+        )?;
+        Ok(schemas)
+    }
+
+    fn resolve(
+        &self,
+        references: &[Reference],
+        seen: &mut BTreeSet<(String, u32)>,
+        schemas: &mut Vec<Schema>,
+        depth: usize,
+    ) -> Result<(), Refused> {
+        let depth = depth
+            .checked_sub(1)
+            .ok_or_else(|| refused(42201, "References refer too deep"))?;
+        for Reference {
+            subject, version, ..
+        } in references
+        {
+            if !seen.insert((subject.clone(), *version)) {
+                continue;
+            }
+            let home = self
                 .subjects
                 .get(subject)
                 .and_then(|home| home.versions.get(version));
-            let stored = version.and_then(|version| self.schemas.get(&version.id));
+            let stored = home.and_then(|version| self.schemas.get(&version.id));
             let stored = stored.ok_or_else(|| {
                 refused(
                     42201,
                     format!("No schema reference found for subject \"{subject}\""),
                 )
             })?;
-            let homes = self.resolved(&stored.references, depth)?;
-            let schema = Schema::parse_with(&stored.text, &homes)
+            self.resolve(&stored.references, seen, schemas, depth)?;
+            let schema = Schema::parse_with(&stored.text, schemas)
                 .map_err(|error| refused(42201, format!("Invalid reference, details: {error}")))?;
-            schemas.extend(homes);
             schemas.push(schema);
         }
-        Ok(schemas)
+        Ok(())
     }
 
     fn parsed(&self, stored: &Stored) -> Option<Schema> {
-        let homes = self
-            .resolved(&stored.references, REFERENCE_DEPTH_MAX)
-            .ok()?;
+        let homes = self.resolved(&stored.references).ok()?;
         Schema::parse_with(&stored.text, &homes).ok()
     }
 
@@ -1500,5 +1526,480 @@ impl Store {
                 .insert(text(subject, "subject")?, Subject { versions, settings });
         }
         Some(store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, AvroConverter, SubjectName};
+    use crate::encode::registry::{RegistryClient, RegistryError};
+
+    /// `"POST /subjects/a/versions?x=y"` and a body: status and answer.
+    fn ask(store: &mut Store, request: &str, body: &str) -> (u16, Value) {
+        let (method, uri) = request.split_once(' ').expect("a method and a path");
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let path: Vec<String> = path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(unescaped)
+            .collect();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let answered = store.answer(method, &path, &Query::parse(query), body.as_bytes());
+        let answer = answered.unwrap_or_else(Answer::from);
+        let body = match answer.body {
+            Content::Json(value) => value,
+            Content::Text(text) => text.into(),
+        };
+        (answer.status, body)
+    }
+
+    fn register(store: &mut Store, subject: &str, schema: &str) -> Result<u64, u64> {
+        let body = json!({"schema": schema}).to_string();
+        let (status, answer) = ask(store, &format!("POST /subjects/{subject}/versions"), &body);
+        match answer["id"].as_u64() {
+            Some(id) => Ok(id),
+            None => Err(answer["error_code"]
+                .as_u64()
+                .unwrap_or_else(|| status.into())),
+        }
+    }
+
+    fn code(store: &mut Store, request: &str, body: &str) -> (u16, u64) {
+        let (status, answer) = ask(store, request, body);
+        (status, answer["error_code"].as_u64().unwrap_or_default())
+    }
+
+    fn record(fields: &str) -> String {
+        format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#)
+    }
+
+    const A: &str = r#"{"name":"a","type":"int"}"#;
+
+    #[test]
+    fn one_text_has_one_id_everywhere() {
+        let store = &mut Store::default();
+        assert_eq!(register(store, "a-value", &record(A)), Ok(1));
+        assert_eq!(register(store, "b-value", &record(A)), Ok(1));
+        assert_eq!(register(store, "a-value", &record(A)), Ok(1));
+        assert_eq!(register(store, "k", "\"string\""), Ok(2));
+        assert_eq!(register(store, "k2", r#" { "type" : "string" } "#), Ok(2));
+        let blanks = record(r#" {"type": {"type":"int"}, "order":"ascending", "name":"a"} "#);
+        assert_eq!(register(store, "c-value", &blanks), Ok(1));
+        let (_, shown) = ask(store, "GET /subjects/c-value/versions/latest", "");
+        assert_eq!(
+            shown,
+            json!({"subject":"c-value","version":1,"id":1,"schema":record(A)})
+        );
+        assert_eq!(
+            ask(store, "GET /schemas/ids/1?fetchMaxId=true", "").1["maxId"],
+            2
+        );
+        assert_eq!(
+            ask(store, "GET /schemas/ids/1/schema", "").1,
+            json!(record(A))
+        );
+        let subjects = ask(store, "GET /schemas/ids/1/subjects", "").1;
+        assert_eq!(subjects, json!(["a-value", "b-value", "c-value"]));
+        let subjects = ask(store, "GET /subjects?subjectPrefix=b&offset=0&limit=5", "").1;
+        assert_eq!(subjects, json!(["b-value"]));
+        assert_eq!(
+            ask(store, "GET /subjects?subjectPrefix=%3A*%3A&limit=2", "")
+                .1
+                .as_array()
+                .map(Vec::len),
+            Some(2)
+        );
+        let uses = ask(store, "GET /schemas/ids/2/versions", "").1;
+        assert_eq!(
+            uses,
+            json!([{"subject":"k","version":1},{"subject":"k2","version":1}])
+        );
+        assert_eq!(
+            ask(store, "GET /schemas?latestOnly=true", "")
+                .1
+                .as_array()
+                .map(Vec::len),
+            Some(5)
+        );
+    }
+
+    #[test]
+    fn the_order_of_properties_makes_no_new_version() {
+        let store = &mut Store::default();
+        let with = |properties: &str| {
+            record(&format!(
+                r#"{{"name":"a","type":{{"type":"int",{properties}}}}}"#
+            ))
+        };
+        let (xy, yx) = (with(r#""x":1,"y":2"#), with(r#""y":2,"x":1"#));
+        assert_eq!(register(store, "s", &xy), Ok(1));
+        assert_eq!(register(store, "s", &yx), Ok(1));
+        assert_eq!(register(store, "t", &yx), Ok(2));
+        let body = json!({"schema": xy}).to_string();
+        assert_eq!(ask(store, "POST /subjects/t", &body).1["id"], 2);
+        assert_eq!(
+            ask(store, "POST /subjects/u/versions?normalize=True", &body).1["id"],
+            1
+        );
+        let body = json!({"schema": yx}).to_string();
+        assert_eq!(
+            ask(store, "POST /subjects/v/versions?normalize=true", &body).1["id"],
+            1
+        );
+        ask(store, "PUT /config/w", r#"{"normalize":true}"#);
+        assert_eq!(ask(store, "POST /subjects/w/versions", &body).1["id"], 1);
+    }
+
+    #[test]
+    fn compatibility_is_kept() {
+        let store = &mut Store::default();
+        let grown = record(&format!(r#"{A},{{"name":"b","type":"int"}}"#));
+        assert_eq!(register(store, "s", &record(A)), Ok(1));
+        let body = json!({"schema": grown}).to_string();
+        let (status, answer) = ask(store, "POST /subjects/s/versions", &body);
+        assert_eq!((status, &answer["error_code"]), (409, &json!(409)));
+        assert_eq!(
+            answer["message"],
+            format!(
+                "Schema being registered is incompatible with an earlier schema for subject \"s\", \
+                 details: [{{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The field \
+                 'b' at path '/fields/1' in the new schema has no default value and is missing in \
+                 the old schema', additionalInfo:'b'}}, {{oldSchemaVersion: 1}}, {{oldSchema: \
+                 '{}'}}, {{validateFields: 'false', compatibility: 'BACKWARD'}}]",
+                record(A)
+            )
+        );
+        let test = "POST /compatibility/subjects/s/versions";
+        assert_eq!(ask(store, test, &body).1, json!({"is_compatible":false}));
+        let (_, verbose) = ask(store, &format!("{test}/latest?verbose=true"), &body);
+        assert_eq!(verbose["messages"].as_array().map(Vec::len), Some(4));
+        let unknown = "POST /compatibility/subjects/unknown/versions";
+        assert_eq!(
+            ask(store, &format!("{unknown}/latest"), &body).1["is_compatible"],
+            true
+        );
+        assert_eq!(code(store, &format!("{unknown}/1"), &body), (404, 40402));
+        let bad = r#"{"schema":"nope"}"#;
+        assert_eq!(code(store, &format!("{test}/1"), bad), (422, 42201));
+        assert_eq!(
+            ask(store, &format!("{test}/1?verbose=true"), bad).1["is_compatible"],
+            false
+        );
+
+        assert_eq!(
+            ask(store, "PUT /config/s", r#"{"compatibility":"forward"}"#).1,
+            json!({"compatibility":"FORWARD"})
+        );
+        assert_eq!(
+            ask(store, "GET /config/s", "").1,
+            json!({"compatibilityLevel":"FORWARD"})
+        );
+        assert_eq!(register(store, "s", &grown), Ok(2));
+        assert_eq!(
+            register(store, "s", &record(r#"{"name":"a","type":"string"}"#)),
+            Err(409)
+        );
+        ask(store, "PUT /config/s", r#"{"compatibility":"NONE"}"#);
+        assert_eq!(
+            register(store, "s", &record(r#"{"name":"a","type":"string"}"#)),
+            Ok(3)
+        );
+        assert_eq!(
+            ask(store, "DELETE /config/s", "").1,
+            json!({"compatibilityLevel":"NONE"})
+        );
+        assert_eq!(code(store, "GET /config/s", ""), (404, 40408));
+        let (_, global) = ask(store, "GET /config/s?defaultToGlobal=true", "");
+        assert_eq!(global, json!({"compatibilityLevel":"BACKWARD"}));
+        assert_eq!(
+            code(store, "PUT /config", r#"{"compatibility":"WEIRD"}"#),
+            (422, 42203)
+        );
+        assert_eq!(code(store, "DELETE /config/none", ""), (404, 40401));
+        assert_eq!(code(store, "PUT /config", "{"), (400, 400));
+    }
+
+    #[test]
+    fn what_is_deleted_comes_back_as_the_next_version() {
+        let store = &mut Store::default();
+        assert_eq!(register(store, "s", &record(A)), Ok(1));
+        assert_eq!(register(store, "s", &record("")), Ok(2));
+        assert_eq!(
+            code(store, "DELETE /subjects/s/versions/1?permanent=true", ""),
+            (404, 40407)
+        );
+        assert_eq!(
+            ask(store, "DELETE /subjects/s/versions/latest", "").1,
+            json!(2)
+        );
+        assert_eq!(
+            code(store, "DELETE /subjects/s/versions/2", ""),
+            (404, 40406)
+        );
+        assert_eq!(
+            ask(store, "GET /subjects/s/versions/latest", "").1["version"],
+            1
+        );
+        assert_eq!(ask(store, "GET /subjects/s/versions", "").1, json!([1]));
+        assert_eq!(
+            ask(store, "GET /subjects/s/versions?deleted=true", "").1,
+            json!([1, 2])
+        );
+        assert_eq!(
+            ask(store, "GET /subjects/s/versions?deletedAsNegative=true", "").1,
+            json!([1, -2])
+        );
+        assert_eq!(ask(store, "GET /schemas/ids/2", "").0, 200);
+        assert_eq!(register(store, "s", &record("")), Ok(2));
+        assert_eq!(ask(store, "GET /subjects/s/versions", "").1, json!([1, 3]));
+
+        assert_eq!(
+            code(store, "DELETE /subjects/s?permanent=true", ""),
+            (404, 40405)
+        );
+        assert_eq!(ask(store, "DELETE /subjects/s", "").1, json!([1, 3]));
+        assert_eq!(code(store, "DELETE /subjects/s", ""), (404, 40404));
+        assert_eq!(ask(store, "GET /subjects", "").1, json!([]));
+        assert_eq!(
+            ask(store, "GET /subjects?deletedOnly=true", "").1,
+            json!(["s"])
+        );
+        let body = json!({"schema": record(A)}).to_string();
+        assert_eq!(code(store, "POST /subjects/s", &body), (404, 40401));
+        assert_eq!(
+            ask(store, "POST /subjects/s?deleted=true", &body).1["deleted"],
+            true
+        );
+        assert_eq!(ask(store, "GET /schemas/ids/1", "").0, 200);
+        assert_eq!(
+            ask(store, "DELETE /subjects/s?permanent=true", "").1,
+            json!([1, 3])
+        );
+        assert_eq!(code(store, "DELETE /subjects/s", ""), (404, 40401));
+        assert_eq!(code(store, "GET /schemas/ids/1", ""), (404, 40403));
+        assert_eq!(register(store, "s", &record(A)), Ok(3));
+    }
+
+    #[test]
+    fn references_are_resolved_and_protected() {
+        let store = &mut Store::default();
+        let address = r#"{"type":"record","name":"a.Address","fields":[]}"#;
+        assert_eq!(register(store, "address", address), Ok(1));
+        let text = r#"{"type":"record","name":"R","namespace":"a","fields":[{"name":"x","type":"Address"}]}"#;
+        assert_eq!(register(store, "r", text), Err(42201));
+        let body = |version: i32| {
+            let reference = json!({"name":"a.Address","subject":"address","version":version});
+            json!({"schema": text, "references": [reference]}).to_string()
+        };
+        assert_eq!(ask(store, "POST /subjects/r/versions", &body(1)).1["id"], 2);
+        assert_eq!(
+            ask(store, "POST /subjects/r/versions", &body(-1)).1["id"],
+            2
+        );
+        assert_eq!(
+            code(store, "POST /subjects/r/versions", &body(9)),
+            (422, 42201)
+        );
+        let (_, shown) = ask(store, "GET /schemas/ids/2", "");
+        assert_eq!(shown["schema"], text);
+        assert_eq!(shown["references"][0]["subject"], "address");
+        assert_eq!(
+            ask(store, "GET /subjects/address/versions/1/referencedby", "").1,
+            json!([2])
+        );
+        assert_eq!(
+            code(store, "DELETE /subjects/address/versions/1", ""),
+            (422, 42206)
+        );
+        assert_eq!(code(store, "DELETE /subjects/address", ""), (422, 42206));
+        ask(store, "DELETE /subjects/r", "");
+        assert_eq!(ask(store, "DELETE /subjects/address", "").1, json!([1]));
+    }
+
+    #[test]
+    fn modes() {
+        let store = &mut Store::default();
+        assert_eq!(ask(store, "GET /mode", "").1, json!({"mode":"READWRITE"}));
+        assert_eq!(code(store, "GET /mode/s", ""), (404, 40409));
+        assert_eq!(
+            code(store, "PUT /mode", r#"{"mode":"MAYBE"}"#),
+            (422, 42204)
+        );
+        assert_eq!(register(store, "s", &record(A)), Ok(1));
+        assert_eq!(
+            ask(store, "PUT /mode/s", r#"{"mode":"READONLY"}"#).1,
+            json!({"mode":"READONLY"})
+        );
+        assert_eq!(
+            register(store, "s", &record(A)),
+            Ok(1),
+            "nothing new is written"
+        );
+        assert_eq!(register(store, "s", &record("")), Err(42205));
+        assert_eq!(
+            ask(store, "DELETE /mode/s", "").1,
+            json!({"mode":"READONLY"})
+        );
+        assert_eq!(register(store, "s", &record("")), Ok(2));
+        assert_eq!(
+            code(store, "PUT /mode", r#"{"mode":"IMPORT"}"#),
+            (422, 42205)
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        let store = &mut Store::default();
+        register(store, "s", &record(A)).expect("an id");
+        for (request, body, expected) in [
+            ("GET /schemas/ids/999", "", (404, 40403)),
+            ("GET /schemas/ids/x", "", (404, 404)),
+            ("GET /subjects/none/versions", "", (404, 40401)),
+            ("GET /subjects/s/versions/9", "", (404, 40402)),
+            ("GET /subjects/s/versions/0", "", (422, 42202)),
+            ("GET /subjects/s/versions/2147483648", "", (422, 42202)),
+            (
+                "POST /subjects/__GLOBAL/versions",
+                r#"{"schema":"\"int\""}"#,
+                (422, 42208),
+            ),
+            (
+                "POST /subjects/a%0Ab/versions",
+                r#"{"schema":"\"int\""}"#,
+                (422, 42208),
+            ),
+            (
+                "POST /subjects/s/versions",
+                r#"{"schema":"{}","schemaType":"JSON"}"#,
+                (422, 42201),
+            ),
+            (
+                "POST /subjects/s/versions",
+                r#"{"schema":"\"int\"","id":5}"#,
+                (422, 42205),
+            ),
+            ("POST /subjects/new/versions", "{}", (422, 42201)),
+            ("POST /subjects/s/versions", "[]", (400, 400)),
+            ("POST /subjects/s", r#"{"schema":"\"int\""}"#, (404, 40403)),
+            (
+                "POST /subjects/none",
+                r#"{"schema":"\"int\""}"#,
+                (404, 40401),
+            ),
+            ("GET /contexts", "", (404, 404)),
+            (
+                "GET /associations/resources/-/t?resourceType=topic",
+                "",
+                (404, 404),
+            ),
+            ("DELETE /schemas/ids/1", "", (405, 405)),
+        ] {
+            assert_eq!(code(store, request, body), expected, "{request}");
+        }
+        assert_eq!(register(store, "s", ""), Ok(1), "the last version again");
+        assert_eq!(ask(store, "GET /", "").1, json!({}));
+        assert_eq!(ask(store, "GET /schemas/types", "").1, json!(["AVRO"]));
+    }
+
+    fn converter(url: String) -> AvroConverter {
+        AvroConverter {
+            registry: config::Registry::new(vec![url]),
+            auto_register: true,
+            use_latest_version: false,
+            latest_compatibility_strict: true,
+            normalize: false,
+            connect_meta_data: true,
+            enhanced_schemas: false,
+            scrub_invalid_names: false,
+            subject_name: SubjectName::Topic,
+        }
+    }
+
+    #[tokio::test]
+    async fn our_own_client_is_served_and_ids_outlive_a_restart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = || RegistryOptions {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir: Some(dir.path().join("registry")),
+        };
+        let row = |columns: &str| {
+            format!(
+                r#"{{"type":"record","name":"Envelope","namespace":"t","fields":[{{"name":"before","type":["null",{{"type":"record","name":"Value","fields":[{columns}]}}],"default":null}},{{"name":"after","type":["null","Value"],"default":null}}]}}"#
+            )
+        };
+        let running = Registry::start(options()).await.expect("a registry");
+        assert!(running.address.ip().is_loopback());
+        let mut client = RegistryClient::new(&converter(running.url())).expect("a client");
+        assert_eq!(client.id("t-key", "\"int\"").await, Ok(1));
+        assert_eq!(client.id("t-value", &row(A)).await, Ok(2));
+        assert_eq!(client.schema(2).await, Ok(row(A)));
+        running.shutdown().await;
+
+        let running = Registry::start(options())
+            .await
+            .expect("the registry again");
+        let mut client = RegistryClient::new(&converter(running.url())).expect("a client");
+        assert_eq!(client.id("t-value", &row(A)).await, Ok(2));
+        let wider = row(&format!(r#"{A},{{"name":"email","type":"string"}}"#));
+        let error = client
+            .id("t-value", &wider)
+            .await
+            .expect_err("an incompatible schema");
+        assert!(!error.retriable());
+        let RegistryError::Incompatible(found) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            (found.level, found.version),
+            (Some(Level::Backward), Some(1))
+        );
+        assert_eq!(found.reasons.len(), 1, "{:?}", found.reasons);
+        let words = error.to_string();
+        for part in [
+            "subject t-value",
+            "version 1",
+            "BACKWARD",
+            "field email is new",
+            "curl -X PUT",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+        // No change is answered that is not kept.
+        fs::remove_dir_all(dir.path().join("registry")).expect("removed");
+        let mut hasty = converter(running.url());
+        hasty.registry.max_retries = 0;
+        let mut client = RegistryClient::new(&hasty).expect("a client");
+        let error = client
+            .id("new", "\"long\"")
+            .await
+            .expect_err("nowhere to keep it");
+        assert!(
+            error.retriable() && error.to_string().contains("50001"),
+            "{error}"
+        );
+        hasty.auto_register = false;
+        let mut client = RegistryClient::new(&hasty).expect("a client");
+        assert!(
+            client.id("new", "\"long\"").await.is_err(),
+            "as if it had not been asked"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_ours_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("registry.json");
+        fs::write(&file, "{\"format\":2}").expect("written");
+        let data_dir = Some(dir.path().to_owned());
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let error = Registry::start(RegistryOptions { listen, data_dir })
+            .await
+            .expect_err("refused");
+        assert!(error.to_string().contains("registry.json"), "{error}");
+        assert_eq!(
+            fs::read_to_string(&file).expect("still there"),
+            "{\"format\":2}"
+        );
     }
 }
