@@ -604,7 +604,7 @@ fn in_words(new_reads: bool, found: &Incompatibility, version: u64) -> String {
     let field = &reason.field;
     let field = field
         .strip_prefix("before.")
-        .or(field.strip_prefix("after."))
+        .or_else(|| field.strip_prefix("after."))
         .unwrap_or(field);
     match (reason.kind, new_reads) {
         (Kind::ReaderFieldMissingDefaultValue, true) => format!(

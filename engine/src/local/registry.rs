@@ -1372,7 +1372,7 @@ impl Settings {
     /// As GET shows them; the registry's own always have a level.
     fn shown(&self, global: bool) -> Value {
         let mut shown = Map::new();
-        if let Some(level) = self.level.or(global.then(Level::default)) {
+        if let Some(level) = self.level.or_else(|| global.then(Level::default)) {
             shown.insert("compatibilityLevel".to_owned(), level.as_str().into());
         }
         if let Some(normalize) = self.normalize {
