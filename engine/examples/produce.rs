@@ -55,7 +55,7 @@ fn main() {
                         use std::fmt::Write;
                         key.clear(); write!(key, "{n}").unwrap();
                         let p = d.producer().partition(t, Some(key.as_bytes())).unwrap();
-                        d.producer().record(t, p, 1_700_000_000_000, |r| { r.key(Some(key.as_bytes())); r.value(Some(&value)); })?;
+                        d.producer().record(t, p, engine::net::now_unix_us() / 1000, |r| { r.key(Some(key.as_bytes())); r.value(Some(&value)); })?;
                         n += 1;
                     }
                     if eos { d.producer().commit(n) } else { d.producer().mark(n) }

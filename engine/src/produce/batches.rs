@@ -69,6 +69,9 @@ pub(super) struct Partition {
     pub(super) in_flight: usize,
     /// An attempt failed: nothing is sent until what is in flight has come back.
     pub(super) recovering: bool,
+    /// A batch of this identity is in the log. Until then a broker takes any sequence for the
+    /// first, so a second batch in flight could overtake one that failed.
+    pub(super) proven: bool,
     /// The batches begin again at sequence 0 of the current identity, sent before or not.
     pub(super) reset: bool,
     pub(super) retry_at: Duration,
@@ -93,6 +96,7 @@ impl Partition {
             sealed: VecDeque::new(),
             in_flight: 0,
             recovering: false,
+            proven: false,
             reset: false,
             retry_at: Duration::ZERO,
             failures: 0,
@@ -355,6 +359,7 @@ impl Batches {
         let Self { topics, arena, .. } = self;
         let partition = &mut topics[topic.index()].partitions[index(number)];
         partition.identity = identity;
+        partition.proven = false;
         partition.next_sequence = 0;
         for &id in &partition.sealed {
             let Some(sealed) = &mut arena[id.0 as usize] else {
@@ -390,6 +395,7 @@ impl Batches {
         let partition = self.partition_mut(sealed.place);
         partition.sealed.retain(|&other| other != id);
         partition.failures = 0;
+        partition.proven = true;
         let at = usize::try_from(sealed.segment - self.first_segment).expect("a live segment");
         self.segments[at].outstanding -= 1;
         // The halves of a batch that was too large have another bound.

@@ -31,6 +31,8 @@ pub(super) struct Cluster {
     refresh_at: Duration,
     asked_at: Option<Duration>,
     reached: bool,
+    /// Answers in a row that lacked a leader or a topic.
+    unsettled: u32,
     /// Since when there is a connection to any broker.
     connected_at: Duration,
     last_failure: Option<String>,
@@ -40,8 +42,8 @@ pub(super) struct Cluster {
 const REACH_WITHIN: Duration = Duration::from_secs(15);
 /// So long may a topic be unknown that somebody should create.
 const EXIST_WITHIN: Duration = Duration::from_secs(15);
-/// Between two questions for metadata that is not there yet.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two questions for metadata that is not there yet, at first.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Cluster {
     pub(super) fn new(bootstrap: Vec<String>) -> Self {
@@ -54,6 +56,7 @@ impl Cluster {
             refresh_at: Duration::ZERO,
             asked_at: None,
             reached: false,
+            unsettled: 0,
             connected_at: Duration::ZERO,
             last_failure: None,
         }
@@ -240,7 +243,11 @@ impl Producer {
             matches!(topic.stage, Stage::Unknown { since } if Some(since) >= self.cluster.asked_at)
         });
         if !settled {
-            self.cluster.refresh_at = self.now + ASK_AGAIN;
+            let wait = self.backoff(ASK_AGAIN, self.cluster.unsettled);
+            self.cluster.unsettled = self.cluster.unsettled.saturating_add(1);
+            self.cluster.refresh_at = self.now + wait;
+        } else {
+            self.cluster.unsettled = 0;
         }
         Ok(())
     }

@@ -256,7 +256,8 @@ impl Producer {
             if partition.recovering && partition.in_flight == 0 {
                 partition.recovering = false;
             }
-            if partition.recovering || partition.in_flight >= per_partition {
+            let most = if partition.proven { per_partition } else { 1 };
+            if partition.recovering || partition.in_flight >= most {
                 continue;
             }
             self.adopt_identity(place);

@@ -325,7 +325,7 @@ impl Producer {
             }
         };
         self.cluster.deadlines().into_iter().for_each(&mut at);
-        at(self.transaction_deadline());
+        self.transaction_deadlines().into_iter().for_each(&mut at);
         if let Identity::Wanted { at: wanted } = self.identity {
             at(wanted);
         }

@@ -38,6 +38,9 @@ pub(super) struct Transaction {
     pub(super) implicit: bool,
     /// The coordinator is not asked before.
     retry_at: Duration,
+    /// No batch of the next transaction before: a leader that has not seen the markers yet lets
+    /// Produce wait for twenty times as long as they take.
+    quiet_until: Duration,
     /// Ends the producer as soon as the transaction is aborted.
     doom: Option<Error>,
 }
@@ -53,6 +56,7 @@ impl Transaction {
     pub(super) fn new(id: String) -> Self {
         Self {
             id,
+            quiet_until: Duration::ZERO,
             coordinator: None,
             implicit: false,
             retry_at: Duration::ZERO,
@@ -64,9 +68,9 @@ impl Transaction {
 impl Producer {
     /// Whether the transaction, if there is one, lets batches go.
     pub(super) fn may_produce(&self) -> bool {
-        self.transaction
-            .as_ref()
-            .is_none_or(|transaction| transaction.doom.is_none())
+        self.transaction.as_ref().is_none_or(|transaction| {
+            transaction.doom.is_none() && self.now >= transaction.quiet_until
+        })
     }
 
     /// Whether a batch of this segment may go to its partition now.
@@ -87,10 +91,9 @@ impl Producer {
         );
     }
 
-    pub(super) fn transaction_deadline(&self) -> Duration {
-        self.transaction
-            .as_ref()
-            .map_or(Duration::ZERO, |transaction| transaction.retry_at)
+    pub(super) fn transaction_deadlines(&self) -> [Duration; 2] {
+        let at = |transaction: &Transaction| [transaction.retry_at, transaction.quiet_until];
+        self.transaction.as_ref().map_or([Duration::ZERO; 2], at)
     }
 
     /// Appends the transaction's next step. Whether there was one for this node.
@@ -361,6 +364,9 @@ impl Producer {
         }
         if transaction.implicit && told.producer_id >= 0 {
             self.identity = Identity::Known(told.producer_id, told.producer_epoch);
+        }
+        if transaction.implicit {
+            transaction.quiet_until = self.now + MARKERS;
         }
         self.failures = 0;
         self.batches.committed();
