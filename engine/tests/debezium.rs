@@ -55,6 +55,16 @@ fn transaction_metadata_and_adjusted_names() {
     replay("txmeta");
 }
 
+#[test]
+fn masks_hashes_cuts_and_source_types() {
+    replay("masks");
+}
+
+#[test]
+fn rows_instead_of_envelopes() {
+    replay("unwrap");
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/debezium")
 }
@@ -209,6 +219,9 @@ impl Golden {
     fn source(&self) -> SourceBlock<'_> {
         let value = &self.json["valuePlain"];
         let source = &value["source"];
+        if source.is_null() {
+            return self.unwrapped_source();
+        }
         let sequence: Vec<Option<String>> =
             serde_json::from_str(source["sequence"].as_str().unwrap()).unwrap();
         let transaction = value["transaction"]["id"].as_str().map(|id| {
@@ -239,6 +252,24 @@ impl Golden {
             origin: None,
             origin_lsn: None,
             transaction,
+        }
+    }
+}
+
+impl Golden {
+    /// What a row without its envelope still says.
+    fn unwrapped_source(&self) -> SourceBlock<'_> {
+        let value = &self.json["valuePlain"];
+        SourceBlock {
+            ts_us: value["__source_ts_ms"].as_i64().unwrap_or(0) * 1000,
+            snapshot: SnapshotMark::False,
+            last_commit_lsn: None,
+            lsn: value["__lsn"].as_u64(),
+            tx_id: None,
+            xmin: None,
+            origin: None,
+            origin_lsn: None,
+            transaction: None,
         }
     }
 }
@@ -337,7 +368,8 @@ impl Way {
         }
         // Snapshots show dates of other eras as the JDBC driver mistakes them; we do not.
         let id = golden.json["keyPlain"]["id"].as_i64();
-        let read = golden.json["valuePlain"]["op"] == "r";
+        let value = &golden.json["valuePlain"];
+        let read = value["op"] == "r" || value["__op"] == "r";
         if read && golden.json["topic"] == "srv.inv.t_time" && matches!(id, Some(4 | 5)) {
             let plain = |json: &str| {
                 let mut json: Json = serde_json::from_str(json).unwrap();
@@ -346,7 +378,14 @@ impl Way {
                 } else {
                     &mut json["payload"]
                 };
-                payload["after"]["d"] = Json::Null;
+                payload["d"] = Json::Null;
+                payload["after"] = match payload["after"].take() {
+                    Json::Object(mut row) => {
+                        row.insert("d".to_owned(), Json::Null);
+                        Json::Object(row)
+                    }
+                    other => other,
+                };
                 json
             };
             if !self.hex {
@@ -414,7 +453,7 @@ fn replay(name: &str) {
         };
         let (old, new) = (Tuple::new(&event["old"]), Tuple::new(&event["new"]));
         let (before, after) = (old.as_ref().map(Tuple::row), new.as_ref().map(Tuple::row));
-        for change in changes(event, table, before, after, &ways[0].config) {
+        for change in changes(event, table, before, after, &ways[0]) {
             let (at, golden) = next(&mut goldens, &ways);
             check(&change, &golden, &ways, &format!("{name}.jsonl:{at}"));
         }
@@ -445,7 +484,7 @@ fn changes<'s>(
     table: &'s Table,
     old: Option<Row<'s>>,
     new: Option<Row<'s>>,
-    config: &Encode,
+    way: &Way,
 ) -> Vec<Change<'s>> {
     let change = |op, key, before, after| Change {
         table,
@@ -483,11 +522,29 @@ fn changes<'s>(
         ("u", old, new) => vec![change(Some(Operation::Update), new, old, new)],
         (op, ..) => panic!("{op} without its rows"),
     };
-    records.retain(|record| record.op.is_some() || config.tombstones);
+    let (columns, config) = (&way.columns, &way.config);
+    let schemas = Schemas::derive(table, columns, config).unwrap();
+    let ids = SchemaIds {
+        key: None,
+        value: 0,
+    };
+    let encoder = RowEncoder::compile(table, &schemas, config, "golden", ids).unwrap();
+    records.retain(|record| {
+        record
+            .op
+            .map_or_else(|| encoder.tombstones(), |op| encoder.emits(op))
+    });
     records
 }
 
 fn check(change: &Change<'_>, golden: &Golden, ways: &[Way; 3], place: &str) {
+    // The JDBC driver tells the snapshot other types and lengths than the stream has.
+    let propagates = place.starts_with("masks") && change.table.name == "t_num";
+    let ways = if propagates && change.op == Some(Operation::Read) {
+        &ways[..1]
+    } else {
+        &ways[..]
+    };
     for way in ways {
         let schemas = Schemas::derive(change.table, &way.columns, &way.config).unwrap();
         let ids = SchemaIds {
@@ -514,16 +571,14 @@ fn check(change: &Change<'_>, golden: &Golden, ways: &[Way; 3], place: &str) {
             .is_some_and(|row| encoder.key(row, &mut key).unwrap());
         way.check(golden, way.key, has_key.then_some(&key[..]), place);
         let mut value = Vec::new();
-        let has_value = change.op.is_some_and(|op| {
-            let event = Event {
-                op,
-                before: change.before,
-                after: change.after,
-                source: golden.source(),
-                now_ns: golden.json["valuePlain"]["ts_ns"].as_i64().unwrap(),
-            };
-            encoder.value(&event, &mut value).unwrap()
+        let event = change.op.map(|op| Event {
+            op,
+            before: change.before,
+            after: change.after,
+            source: golden.source(),
+            now_ns: golden.json["valuePlain"]["ts_ns"].as_i64().unwrap_or(0),
         });
+        let has_value = event.is_some_and(|event| encoder.value(&event, &mut value).unwrap());
         way.check(golden, way.value, has_value.then_some(&value[..]), place);
         if way.hex && has_key {
             assert_eq!(
@@ -536,18 +591,22 @@ fn check(change: &Change<'_>, golden: &Golden, ways: &[Way; 3], place: &str) {
             let schema = schemas.value_avro(&way.config).unwrap();
             assert_eq!(schema, golden.raw["valueAvroSchema"], "{place}");
         }
-        check_headers(change, golden, way, &encoder, place);
+        check_headers(change, event.as_ref(), golden, way, &encoder, place);
     }
 }
 
 fn check_headers(
     change: &Change<'_>,
+    event: Option<&Event<'_>>,
     golden: &Golden,
     way: &Way,
     encoder: &RowEncoder,
     place: &str,
 ) {
-    let run_id = golden.json["headers"].as_array().unwrap().last().unwrap();
+    let mut named = golden.json["headers"].as_array().unwrap().iter();
+    let run_id = named
+        .rfind(|header| header["key"] == "__debezium.context.runId")
+        .unwrap();
     let mut headers = Vec::new();
     if let Some((name, row)) = change.header {
         let mut value = Vec::new();
@@ -558,6 +617,13 @@ fn check_headers(
         &way.config,
         run_id["value"].as_str().unwrap(),
     ));
+    if let Some(event) = event {
+        for (index, name) in encoder.event_headers().enumerate() {
+            let mut value = Vec::new();
+            assert!(encoder.event_header(index, event, &mut value));
+            headers.push((name.to_owned(), value));
+        }
+    }
     let captured: Vec<(String, Vec<u8>)> = golden.json["headers"]
         .as_array()
         .unwrap()

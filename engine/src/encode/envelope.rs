@@ -2,7 +2,8 @@
 
 use super::form::{Avro, Form, Json, put_decimal};
 use super::plan::{Event, PlanError};
-use super::schema::{Kind, Schema, Value};
+use super::schema::{Kind, Schema, Value, put_branch};
+use super::transform::Leaf;
 use crate::config::{self, BinaryMode, Converter, NameAdjustment, Operation, TopicNaming};
 
 /// What Debezium's `source.version` says; records are compared with this release.
@@ -93,16 +94,16 @@ pub struct TransactionBlock {
 }
 
 impl Operation {
-    /// The letter in `op`.
+    /// What `op` says.
     #[must_use]
-    pub fn letter(self) -> char {
+    pub fn text(self) -> &'static str {
         match self {
-            Self::Read => 'r',
-            Self::Create => 'c',
-            Self::Update => 'u',
-            Self::Delete => 'd',
-            Self::Truncate => 't',
-            Self::Message => 'm',
+            Self::Read => "r",
+            Self::Create => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Truncate => "t",
+            Self::Message => "m",
         }
     }
 }
@@ -134,7 +135,7 @@ pub(crate) fn source_schema() -> Schema {
     )
 }
 
-fn snapshot_schema() -> Schema {
+pub(crate) fn snapshot_schema() -> Schema {
     let allowed = MARKS.map(|(_, text)| text).join(",");
     let schema = Schema::named(Kind::String, "io.debezium.data.Enum").with("allowed", allowed);
     Schema {
@@ -192,12 +193,13 @@ pub(crate) fn piece(put: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
 }
 
 impl SourcePieces {
-    pub(crate) fn compile<F: Form>(
-        prefix: &str,
-        database: &str,
-        schema: &str,
-        table: &str,
-    ) -> Self {
+    pub(crate) fn compile<F: Form>(names: &Names) -> Self {
+        let Names {
+            prefix,
+            database,
+            schema,
+            table,
+        } = names;
         let named = |out: &mut Vec<u8>, lead: &str, value: &str| {
             F::field(out, lead);
             F::string(out, value.as_bytes());
@@ -271,21 +273,22 @@ impl SourcePieces {
 /// Appends `["<commit>","<lsn>"]` as a string, null where there is none.
 fn put_sequence<F: Form>(commit: Option<u64>, lsn: Option<u64>, out: &mut Vec<u8>) {
     let quote: &[u8] = if F::WORDLESS { b"\"" } else { b"\\\"" };
-    let put = |out: &mut Vec<u8>, lsn: Option<u64>| match lsn {
-        Some(lsn) => {
-            out.extend_from_slice(quote);
-            put_decimal(out, lsn.cast_signed());
-            out.extend_from_slice(quote);
+    F::ascii(out, |out| put_sequence_of(commit, lsn, quote, out));
+}
+
+fn put_sequence_of(commit: Option<u64>, lsn: Option<u64>, quote: &[u8], out: &mut Vec<u8>) {
+    for (lead, lsn) in [(b'[', commit), (b',', lsn)] {
+        out.push(lead);
+        match lsn {
+            Some(lsn) => {
+                out.extend_from_slice(quote);
+                put_decimal(out, lsn.cast_signed());
+                out.extend_from_slice(quote);
+            }
+            None => out.extend_from_slice(b"null"),
         }
-        None => out.extend_from_slice(b"null"),
-    };
-    F::ascii(out, |out| {
-        out.push(b'[');
-        put(out, commit);
-        out.push(b',');
-        put(out, lsn);
-        out.push(b']');
-    });
+    }
+    out.push(b']');
 }
 
 fn put_long_or_null<F: Form>(value: Option<i64>, out: &mut Vec<u8>) {
@@ -335,7 +338,7 @@ impl EnvelopePieces {
             operations: OPERATIONS.map(|operation| {
                 piece(|out| {
                     F::field(out, ",\"op\":");
-                    F::string(out, operation.letter().to_string().as_bytes());
+                    F::string(out, operation.text().as_bytes());
                     F::field(out, ",\"ts_ms\":");
                     F::some(out);
                 })
@@ -729,6 +732,111 @@ pub fn transaction_end(
     (Value::Struct(vec![id]), Value::Struct(value))
 }
 
+/// What every record of a table says of its origin.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) prefix: String,
+    pub(crate) database: String,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+}
+
+/// A leaf of the envelope that is an integer; null where there is none.
+fn leaf_integer(origin: Leaf, event: &Event<'_>) -> Option<i64> {
+    let source = &event.source;
+    match origin {
+        Leaf::TsMs => Some(event.now_ns.div_euclid(1_000_000)),
+        Leaf::TsUs => Some(event.now_ns.div_euclid(1000)),
+        Leaf::TsNs => Some(event.now_ns),
+        Leaf::SourceTsMs => Some(source.ts_us.div_euclid(1000)),
+        Leaf::SourceTsUs => Some(source.ts_us),
+        Leaf::SourceTsNs => Some(source.ts_us.saturating_mul(1000)),
+        Leaf::TotalOrder => source.transaction.map(|block| block.total_order),
+        Leaf::CollectionOrder => source.transaction.map(|block| block.collection_order),
+        Leaf::TxId => source.tx_id,
+        Leaf::Lsn => source.lsn.map(u64::cast_signed),
+        Leaf::Xmin => source.xmin,
+        Leaf::OriginLsn => source.origin_lsn.map(u64::cast_signed),
+        _ => None,
+    }
+}
+
+/// A leaf of the envelope that is a text known as it is; none where it must be built or is null.
+fn leaf_text<'t>(origin: Leaf, event: &Event<'t>, names: &'t Names) -> Option<&'t str> {
+    match origin {
+        Leaf::Deleted if event.op == Operation::Delete => Some("true"),
+        Leaf::Deleted => Some("false"),
+        Leaf::Op => Some(event.op.text()),
+        Leaf::Version => Some(VERSION),
+        Leaf::Connector => Some(CONNECTOR),
+        Leaf::Name => Some(&names.prefix),
+        Leaf::Db => Some(&names.database),
+        Leaf::Schema => Some(&names.schema),
+        Leaf::Table => Some(&names.table),
+        Leaf::Snapshot => Some(mark_text(event.source.snapshot)),
+        Leaf::Origin => event.source.origin,
+        _ => None,
+    }
+}
+
+/// Appends a leaf of the envelope as an optional field.
+pub(crate) fn put_leaf<F: Form>(origin: Leaf, event: &Event<'_>, names: &Names, out: &mut Vec<u8>) {
+    if let Some(text) = leaf_text(origin, event, names) {
+        put_branch::<F>(&origin.schema(), false, out);
+        return F::string(out, text.as_bytes());
+    }
+    match (origin, event.source.transaction) {
+        (Leaf::Sequence, _) => {
+            F::some(out);
+            put_sequence::<F>(event.source.last_commit_lsn, event.source.lsn, out);
+        }
+        (Leaf::TransactionId, Some(block)) => {
+            F::some(out);
+            F::ascii(out, |out| put_transaction_id(block.xid, block.lsn, out));
+        }
+        _ => put_long_or_null::<F>(leaf_integer(origin, event), out),
+    }
+}
+
+/// Appends a leaf of the envelope as SimpleHeaderConverter writes it alone. False: it is null.
+pub(crate) fn put_leaf_header(
+    origin: Leaf,
+    event: &Event<'_>,
+    names: &Names,
+    out: &mut Vec<u8>,
+) -> bool {
+    if let Some(text) = leaf_text(origin, event, names) {
+        out.extend_from_slice(text.as_bytes());
+        return true;
+    }
+    match (
+        origin,
+        event.source.transaction,
+        leaf_integer(origin, event),
+    ) {
+        (Leaf::Sequence, ..) => {
+            put_sequence_of(event.source.last_commit_lsn, event.source.lsn, b"\"", out);
+        }
+        (Leaf::TransactionId, Some(block), _) => put_transaction_id(block.xid, block.lsn, out),
+        (.., Some(value)) => put_decimal(out, value),
+        _ => return false,
+    }
+    true
+}
+
+fn mark_text(mark: SnapshotMark) -> &'static str {
+    MARKS
+        .iter()
+        .find(|(known, _)| *known == mark)
+        .map_or("", |(_, text)| text)
+}
+
+fn sequence_text(source: &SourceBlock<'_>) -> String {
+    let mut text = Vec::new();
+    put_sequence_of(source.last_commit_lsn, source.lsn, b"\"", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 fn transaction_id(xid: u32, lsn: u64) -> Value {
     Value::String(format!("{xid}:{lsn}"))
 }
@@ -773,25 +881,14 @@ pub fn message(
 fn source_value(config: &config::Encode, database: &str, source: &SourceBlock<'_>) -> Value {
     let string = |text: &str| Value::String(text.to_owned());
     let long = |value: Option<i64>| value.map_or(Value::Null, Value::Integer);
-    let mark = MARKS
-        .iter()
-        .find(|(mark, _)| *mark == source.snapshot)
-        .map_or("", |(_, text)| text);
-    let quoted =
-        |lsn: Option<u64>| lsn.map_or_else(|| "null".to_owned(), |lsn| format!("\"{lsn}\""));
-    let sequence = format!(
-        "[{},{}]",
-        quoted(source.last_commit_lsn),
-        quoted(source.lsn)
-    );
     Value::Struct(vec![
         string(VERSION),
         string(CONNECTOR),
         string(&config.topic_prefix),
         Value::Integer(source.ts_us.div_euclid(1000)),
-        string(mark),
+        string(mark_text(source.snapshot)),
         string(database),
-        Value::String(sequence),
+        Value::String(sequence_text(source)),
         Value::Integer(source.ts_us),
         Value::Integer(source.ts_us.saturating_mul(1000)),
         string(""),

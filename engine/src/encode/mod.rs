@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `mapping` is the one table of PostgreSQL's types; `schema` is Connect's model and its two
-//! renderings; `plan` the compiled encoder; `envelope` what surrounds a row and every record that
+//! renderings; `plan` the compiled encoder; `transform` what rules do to columns; `envelope` what surrounds a row and every record that
 //! is not a row; `form` how leaves look in Avro and in JSON.
 
 pub mod envelope;
@@ -20,3 +20,4 @@ pub mod registry;
 pub mod schema;
 mod step;
 mod time;
+mod transform;

@@ -3,16 +3,17 @@
 use std::fmt;
 
 use super::envelope::{
-    EnvelopePieces, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema, json_frame,
-    piece, table_topic, unsupported_converter,
+    EnvelopePieces, Names, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema,
+    json_frame, piece, put_leaf, put_leaf_header, table_topic, unsupported_converter,
 };
 use super::form::{Avro, Form, Header, Json};
-use super::mapping::{self, Mapped, Settings};
+use super::mapping::{self, Settings};
 use super::schema::{Field, Kind, Schema, Value, field_lead, put_branch};
 use super::step::{Fault, Step};
+use super::transform::{self, Added, Leaf, Unwrap};
 use crate::capture::relations::{ReplicaIdentity, Table};
 use crate::capture::row::{Cell, Row};
-use crate::config::{self, Converter, Filter, Operation};
+use crate::config::{self, ColumnRule, Converter, Filter, Operation};
 
 /// Of a value, how many characters an error shows.
 const BEGINS_MAX: usize = 40;
@@ -95,8 +96,9 @@ pub struct RowEncoder {
     put_key: PutRow,
     put_key_header: PutRow,
     put_value: PutValue,
-    /// `schema.table`
-    table: String,
+    unwrap: Option<Unwrap>,
+    tombstones: bool,
+    names: Names,
 }
 
 type PutRow = fn(&Part, Row<'_>, &mut Vec<u8>) -> Result<(), Misfit>;
@@ -109,6 +111,8 @@ struct Part {
     head: Box<[u8]>,
     /// The struct's fields, in its order.
     columns: Box<[ColumnPlan]>,
+    /// What follows the columns in the same struct: lead, and the leaf of the envelope.
+    added: Box<[(Box<[u8]>, Leaf)]>,
     /// The struct's end.
     close: &'static [u8],
     /// After all.
@@ -165,30 +169,37 @@ impl Schemas {
             config,
             numeric: false,
         };
-        let fields = |columns: &mut Vec<usize>| {
-            let mut fields = Vec::new();
-            columns.retain(|&at| {
-                let column = &table.columns[at];
-                let Some(Mapped { schema, .. }) = mapping::map(column, settings) else {
-                    return false;
-                };
-                fields.push(Field {
-                    name: adjust(&column.name, config.field_names, false),
-                    schema,
-                });
-                true
-            });
-            Kind::Struct(fields)
+        key_columns.retain(|&at| mapping::map(&table.columns[at], settings).is_some());
+        value_columns.retain(|&at| mapping::map(&table.columns[at], settings).is_some());
+        let record = |part: &str, columns: &[usize], rules: &[ColumnRule]| {
+            let fields: Result<Vec<Field>, PlanError> = columns
+                .iter()
+                .filter_map(|&at| {
+                    let column = &table.columns[at];
+                    let mapped = mapping::map(column, settings)?;
+                    Some(
+                        transform::apply(table, column, rules, mapped).map(|mapped| Field {
+                            name: adjust(&column.name, config.field_names, false),
+                            schema: mapped.schema,
+                        }),
+                    )
+                })
+                .collect();
+            let schema = Schema::new(Kind::Struct(fields?));
+            Ok(Schema {
+                name: Some(name(part)),
+                ..schema
+            })
         };
-        let row = Schema {
-            name: Some(name("Value")),
-            ..Schema::new(fields(&mut value_columns)).optional()
+        let row = record("Value", &value_columns, &config.column_rules)?.optional();
+        let key = match key_columns.is_empty() {
+            true => None,
+            false => Some(record("Key", &key_columns, &[])?),
         };
-        let key = (!key_columns.is_empty()).then(|| Schema {
-            name: Some(name("Key")),
-            ..Schema::new(fields(&mut key_columns))
-        });
-        let value = envelope_schema(&name("Envelope"), &row);
+        let value = match Unwrap::compile(config)? {
+            Some(unwrap) => unwrap.schema(row),
+            None => envelope_schema(&name("Envelope"), &row),
+        };
         Ok(Self {
             key,
             value,
@@ -261,74 +272,76 @@ impl RowEncoder {
         database: &str,
         ids: SchemaIds,
     ) -> Result<Self, PlanError> {
+        let unwrap = Unwrap::compile(config)?;
         let plan = Plan {
             table,
             schemas,
             config,
         };
-        let key_id = ids.key.unwrap_or(0);
-        let key = schemas.key.as_ref();
-        let (key_part, put_key): (_, PutRow) = match &config.key_converter {
+        let names = Names {
+            prefix: config.topic_prefix.clone(),
+            database: database.to_owned(),
+            schema: table.schema.clone(),
+            table: table.name.clone(),
+        };
+        let (key, put_key): (_, PutRow) = match &config.key_converter {
             Converter::Avro(_) => {
-                let frame = Frame::avro(key_id);
-                (
-                    key.map(|key| plan.key::<Avro>(key, frame)),
-                    Part::put_alone::<Avro>,
-                )
+                let frame = |_: &Schema| Frame::avro(ids.key.unwrap_or(0));
+                (plan.key::<Avro>(frame)?, Part::put_alone::<Avro>)
             }
             Converter::Json(json) => {
-                let frame = |key| Frame::json(key, *json);
-                (
-                    key.map(|key| plan.key::<Json>(key, frame(key))),
-                    Part::put_alone::<Json>,
-                )
+                let frame = |key: &Schema| Frame::json(key, *json);
+                (plan.key::<Json>(frame)?, Part::put_alone::<Json>)
             }
             other => return Err(unsupported_converter(other)),
         };
         let (key_header, put_key_header): (_, PutRow) = match &config.header_converter {
             Converter::Json(json) => {
-                let frame = |key| Frame::json(key, *json);
-                (
-                    key.map(|key| plan.key::<Json>(key, frame(key))),
-                    Part::put_alone::<Json>,
-                )
+                let frame = |key: &Schema| Frame::json(key, *json);
+                (plan.key::<Json>(frame)?, Part::put_alone::<Json>)
             }
-            _ => {
-                let frame = || Frame {
-                    head: Vec::new(),
-                    tail: b"",
-                    numeric: true,
-                    defaults: true,
-                };
-                (
-                    key.map(|key| plan.key::<Header>(key, frame())),
-                    Part::put_alone::<Header>,
-                )
-            }
+            _ => (
+                plan.key::<Header>(|_| Frame::header())?,
+                Part::put_alone::<Header>,
+            ),
         };
-        let names = (config.topic_prefix.as_str(), database);
-        let (value, envelope, put_value): (_, _, PutValue) = match &config.value_converter {
-            Converter::Avro(_) => {
-                let (value, envelope) = plan.value::<Avro>(Frame::avro(ids.value), names);
-                (value, envelope, Self::put_envelope::<Avro>)
-            }
-            Converter::Json(json) => {
-                let frame = Frame::json(&schemas.value, *json);
-                let (value, envelope) = plan.value::<Json>(frame, names);
-                (value, envelope, Self::put_envelope::<Json>)
-            }
+        let mut frame = match &config.value_converter {
+            Converter::Avro(_) => Frame::avro(ids.value),
+            Converter::Json(json) => Frame::json(&schemas.value, *json),
             other => return Err(unsupported_converter(other)),
         };
+        frame.defaults |= unwrap.as_ref().is_some_and(|unwrap| unwrap.defaults);
+        let (value, envelope, put_value): (_, _, PutValue) =
+            match (&config.value_converter, &unwrap) {
+                (Converter::Avro(_), None) => {
+                    let (part, envelope) = plan.envelope::<Avro>(frame, &names)?;
+                    (part, envelope, Self::put_envelope::<Avro>)
+                }
+                (_, None) => {
+                    let (part, envelope) = plan.envelope::<Json>(frame, &names)?;
+                    (part, envelope, Self::put_envelope::<Json>)
+                }
+                (Converter::Avro(_), Some(unwrap)) => {
+                    let (part, envelope) = plan.row::<Avro>(frame, &names, unwrap)?;
+                    (part, envelope, Self::put_row::<Avro>)
+                }
+                (_, Some(unwrap)) => {
+                    let (part, envelope) = plan.row::<Json>(frame, &names, unwrap)?;
+                    (part, envelope, Self::put_row::<Json>)
+                }
+            };
         Ok(Self {
             topic: schemas.topic.clone(),
-            key: key_part,
+            key,
             key_header,
             value,
             envelope,
+            tombstones: config.tombstones && unwrap.as_ref().is_none_or(Unwrap::tombstones),
+            unwrap,
+            names,
             put_key,
             put_key_header,
             put_value,
-            table: format!("{}.{}", table.schema, table.name),
         })
     }
 
@@ -360,11 +373,48 @@ impl RowEncoder {
         self.whole(out, |out| (self.put_key_header)(key, row, out))
     }
 
+    /// Whether an operation makes a record: a transform may leave it out.
+    #[must_use]
+    pub fn emits(&self, op: Operation) -> bool {
+        self.unwrap.as_ref().is_none_or(|unwrap| unwrap.emits(op))
+    }
+
+    /// Whether a delete's record is followed by a tombstone.
+    #[must_use]
+    pub fn tombstones(&self) -> bool {
+        self.tombstones
+    }
+
     /// Appends the record's value. False, and nothing appended, when the value is null.
     ///
     /// Errors: a value that is not what its column's type says; `out` is as it was.
     pub fn value(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
+        if self
+            .unwrap
+            .as_ref()
+            .is_some_and(|unwrap| unwrap.is_null(event.op))
+        {
+            return Ok(false);
+        }
         self.whole(out, |out| (self.put_value)(self, event, out))
+    }
+
+    /// Names of the headers that tell something of the event, in order; they follow the context's.
+    pub fn event_headers(&self) -> impl Iterator<Item = &str> {
+        self.unwrap
+            .iter()
+            .flat_map(|unwrap| &unwrap.headers)
+            .map(|header| header.name.as_str())
+    }
+
+    /// Appends the value of the event's header at `index`. False, and nothing appended, when it is
+    /// null.
+    pub fn event_header(&self, index: usize, event: &Event<'_>, out: &mut Vec<u8>) -> bool {
+        let header = self
+            .unwrap
+            .as_ref()
+            .and_then(|unwrap| unwrap.headers.get(index));
+        header.is_some_and(|header| put_leaf_header(header.origin, event, &self.names, out))
     }
 
     fn whole(
@@ -381,8 +431,9 @@ impl RowEncoder {
                 begins,
                 expected,
             } = misfit;
+            let table = format!("{}.{}", self.names.schema, self.names.table);
             ColumnError {
-                table: self.table.clone(),
+                table,
                 column,
                 pg_type,
                 begins,
@@ -398,6 +449,7 @@ impl RowEncoder {
             Some(row) => {
                 F::some(out);
                 part.put_columns::<F>(row, None, out)?;
+                out.extend_from_slice(part.close);
             }
             None => F::null(out),
         }
@@ -406,6 +458,7 @@ impl RowEncoder {
             Some(row) => {
                 F::some(out);
                 part.put_columns::<F>(row, event.before, out)?;
+                out.extend_from_slice(part.close);
             }
             None => F::null(out),
         }
@@ -413,9 +466,34 @@ impl RowEncoder {
         out.extend_from_slice(part.tail);
         Ok(())
     }
+
+    /// The row alone, and what follows its own fields.
+    fn put_row<F: Form>(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        let part = &self.value;
+        out.extend_from_slice(&part.head);
+        if let Some(row) = event.after.or(event.before) {
+            part.put_columns::<F>(row, event.before, out)?;
+        }
+        for (lead, origin) in &part.added {
+            out.extend_from_slice(lead);
+            put_leaf::<F>(*origin, event, &self.names, out);
+        }
+        out.extend_from_slice(part.close);
+        out.extend_from_slice(part.tail);
+        Ok(())
+    }
 }
 
 impl Frame {
+    fn header() -> Self {
+        Self {
+            head: Vec::new(),
+            tail: b"",
+            numeric: true,
+            defaults: true,
+        }
+    }
+
     fn avro(id: u32) -> Self {
         Self {
             head: avro_prefix(id).to_vec(),
@@ -444,29 +522,65 @@ struct Plan<'t> {
 }
 
 impl Plan<'_> {
-    fn key<F: Form>(&self, schema: &Schema, frame: Frame) -> Part {
-        self.part::<F>(schema.fields(), &self.schemas.key_columns, frame)
+    fn key<F: Form>(&self, frame: impl Fn(&Schema) -> Frame) -> Result<Option<Part>, PlanError> {
+        let Some(key) = &self.schemas.key else {
+            return Ok(None);
+        };
+        self.part::<F>(key.fields(), &self.schemas.key_columns, &[], frame(key))
+            .map(Some)
     }
 
-    fn value<F: Form>(
+    fn envelope<F: Form>(
         &self,
         mut frame: Frame,
-        (prefix, database): (&str, &str),
-    ) -> (Part, EnvelopePieces) {
+        names: &Names,
+    ) -> Result<(Part, EnvelopePieces), PlanError> {
         F::field(&mut frame.head, "{\"before\":");
-        let source =
-            SourcePieces::compile::<F>(prefix, database, &self.table.schema, &self.table.name);
         let fields = self
             .schemas
             .value
             .fields()
             .first()
             .map_or(&[][..], |row| row.schema.fields());
-        let part = self.part::<F>(fields, &self.schemas.value_columns, frame);
-        (part, EnvelopePieces::compile::<F>(source))
+        let (columns, rules) = (&self.schemas.value_columns, &self.config.column_rules);
+        let part = self.part::<F>(fields, columns, rules, frame)?;
+        Ok((
+            part,
+            EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names)),
+        ))
     }
 
-    fn part<F: Form>(&self, fields: &[Field], columns: &[usize], frame: Frame) -> Part {
+    fn row<F: Form>(
+        &self,
+        frame: Frame,
+        names: &Names,
+        unwrap: &Unwrap,
+    ) -> Result<(Part, EnvelopePieces), PlanError> {
+        let fields = self.schemas.value.fields();
+        let (columns, rules) = (&self.schemas.value_columns, &self.config.column_rules);
+        let mut part = self.part::<F>(fields, columns, rules, frame)?;
+        let lead = |(index, added): (usize, &Added)| {
+            let lead = field_lead(&added.name, columns.len() + index);
+            (piece(|out| F::field(out, &lead)), added.origin)
+        };
+        part.added = unwrap.fields.iter().enumerate().map(lead).collect();
+        if !part.added.is_empty() && !F::WORDLESS {
+            part.close = b"}";
+        }
+        Ok((
+            part,
+            EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names)),
+        ))
+    }
+
+    /// Compiles a struct of columns, each under its field's schema.
+    fn part<F: Form>(
+        &self,
+        fields: &[Field],
+        columns: &[usize],
+        rules: &[ColumnRule],
+        frame: Frame,
+    ) -> Result<Part, PlanError> {
         let Frame {
             head,
             tail,
@@ -477,13 +591,17 @@ impl Plan<'_> {
             config: self.config,
             numeric,
         };
-        let columns: Box<[ColumnPlan]> = columns
+        let columns: Result<Box<[ColumnPlan]>, PlanError> = columns
             .iter()
             .zip(fields)
             .enumerate()
             .filter_map(|(index, (&cell, field))| {
                 let column = &self.table.columns[cell];
                 let mapped = mapping::map(column, settings)?;
+                let mapped = match transform::apply(self.table, column, rules, mapped) {
+                    Ok(mapped) => mapped,
+                    Err(error) => return Some(Err(error)),
+                };
                 let lead = field_lead(&field.name, index);
                 let constant = |value: &Value| {
                     piece(|out| {
@@ -496,8 +614,17 @@ impl Plan<'_> {
                     Some(default) => default,
                     None => &mapped.fallback,
                 };
-                let unavailable = mapped.unavailable.as_ref().unwrap_or(null);
-                Some(ColumnPlan {
+                // A mask hides that there is nothing, too.
+                let masked = match &mapped.step {
+                    Step::Masked(stars) => Some(Value::String(stars.to_string())),
+                    _ => None,
+                };
+                let null = masked.as_ref().unwrap_or(null);
+                let unavailable = masked
+                    .as_ref()
+                    .or(mapped.unavailable.as_ref())
+                    .unwrap_or(null);
+                Some(Ok(ColumnPlan {
                     cell,
                     lead: piece(|out| {
                         F::field(out, &lead);
@@ -509,21 +636,23 @@ impl Plan<'_> {
                     step: mapped.step,
                     name: column.name.clone(),
                     pg_type: column.pg_type.name.clone(),
-                })
+                }))
             })
             .collect();
+        let columns = columns?;
         let close: &[u8] = match (F::WORDLESS, columns.is_empty()) {
             (true, _) => b"",
             (false, false) => b"}",
             (false, true) => b"{}",
         };
-        Part {
+        Ok(Part {
             head: head.into_boxed_slice(),
             columns,
+            added: Box::default(),
             close,
             tail,
             old_is_whole: self.table.replica_identity == ReplicaIdentity::Full,
-        }
+        })
     }
 }
 
@@ -532,6 +661,7 @@ impl Part {
     fn put_alone<F: Form>(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         out.extend_from_slice(&self.head);
         self.put_columns::<F>(row, None, out)?;
+        out.extend_from_slice(self.close);
         out.extend_from_slice(self.tail);
         Ok(())
     }
@@ -571,7 +701,6 @@ impl Part {
                 column.misfit(fault, value, start, out)?;
             }
         }
-        out.extend_from_slice(self.close);
         Ok(())
     }
 }

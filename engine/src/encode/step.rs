@@ -8,7 +8,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 use super::form::{Form, put_java_float};
 use super::number::{self, Decimal, NotANumber};
+use super::schema::Value;
 use super::time::{self, Instant, Point};
+use super::transform::{Hash, cut};
 
 /// What is done to one column's value.
 #[derive(Debug)]
@@ -87,6 +89,12 @@ pub(crate) enum Step {
     SparseVector,
     /// A one-dimensional array.
     Array(Box<Array>),
+    /// The same text for every value, null too.
+    Masked(Box<str>),
+    /// The beginning of what another step makes.
+    Cut { units: usize, step: Box<Self> },
+    /// A digest of a text.
+    Hashed(Box<Hash>),
     /// A value whose form is known to be null: Debezium's answer to `bit(n)[]`.
     Null,
 }
@@ -234,6 +242,9 @@ impl Step {
             Self::Vector { single } => put_vector::<F>(text, *single, out)?,
             Self::SparseVector => put_sparse_vector::<F>(text, out)?,
             Self::Array(array) => array.text::<F>(text, out)?,
+            Self::Masked(stars) => F::string(out, stars.as_bytes()),
+            Self::Cut { units, step } => put_cut::<F>(step, *units, text, out)?,
+            Self::Hashed(hash) => F::ascii(out, |out| hash.put(text, out)),
             _ => return Err(Fault::Unrepresentable("a type that Debezium supports")),
         }
         Ok(())
@@ -298,10 +309,29 @@ impl Step {
                 };
                 F::double(out, value);
             }
+            Self::Masked(stars) => F::string(out, stars.as_bytes()),
+            Self::Cut { units, step } if matches!(**step, Self::Text) => {
+                F::string(out, cut(bytes, *units));
+            }
+            Self::Hashed(hash) => F::ascii(out, |out| hash.put(bytes, out)),
             _ => return Err(Fault::Malformed("the text form of the type")),
         }
         Ok(())
     }
+}
+
+/// Text is cut as text, bytes as bytes, after they were converted.
+fn put_cut<F: Form>(step: &Step, units: usize, text: &[u8], out: &mut Vec<u8>) -> Done {
+    if matches!(step, Step::Text) {
+        F::string(out, cut(text, units));
+        return Ok(());
+    }
+    match step.value(text)? {
+        Value::Bytes(bytes) => F::bytes(out, &bytes[..units.min(bytes.len())]),
+        Value::String(text) => F::string(out, cut(text.as_bytes(), units)),
+        _ => step.text::<F>(text, out)?,
+    }
+    Ok(())
 }
 
 fn parse_integer(text: &[u8]) -> Option<i64> {
