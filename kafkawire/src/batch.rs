@@ -701,6 +701,10 @@ impl<'b> BatchView<'b> {
         let Some((bytes, rest)) = bytes.split_at_checked(size) else {
             return Ok(None);
         };
+        let crc = field(bytes, CRC_AT).map(u32::from_be_bytes);
+        if crc != bytes.get(ATTRIBUTES_AT..).map(crc32c::crc32c) {
+            return Err(malformed("crc", CRC_AT, Fault::Checksum));
+        }
         let header = read_header(bytes)?;
         Ok(Some((Self { header, bytes }, rest)))
     }
@@ -782,16 +786,31 @@ pub fn batch_size(bytes: &[u8]) -> Result<Option<usize>, Error> {
     }
 }
 
+/// The header and the size of the batch at the head of `bytes`, of which only the header need be
+/// there; `None` when it is not.
+///
+/// Neither the CRC nor the records are looked at: for a log that was checked when it was written.
+/// Errors: `Malformed` for a magic that is not 2, and for lengths and counts that cannot be.
+pub fn peek(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
+    if bytes.len() < HEADER_BYTES {
+        return Ok(None);
+    }
+    if field(bytes, MAGIC_AT) != Some(MAGIC.to_be_bytes()) {
+        return Err(malformed("magic", MAGIC_AT, Fault::Magic));
+    }
+    match batch_size(bytes)? {
+        Some(size) => Ok(Some((read_header(bytes)?, size))),
+        None => Ok(None),
+    }
+}
+
 fn read_header(bytes: &[u8]) -> Result<Header, Error> {
     let mut reader = Reader::new(MESSAGE, bytes);
     let base_offset = reader.take_i64("base_offset")?;
     reader.take_i32("batch_length")?;
     let leader_epoch = reader.take_i32("partition_leader_epoch")?;
     reader.take_i8("magic")?;
-    let crc = reader.take_u32("crc")?;
-    if crc32c::crc32c(reader.rest()) != crc {
-        return Err(malformed("crc", CRC_AT, Fault::Checksum));
-    }
+    reader.take_u32("crc")?;
     let header = Header {
         base_offset,
         leader_epoch,
@@ -805,11 +824,8 @@ fn read_header(bytes: &[u8]) -> Result<Header, Error> {
         record_count: reader.take_i32("records_count")?,
     };
     if header.last_offset_delta < 0 {
-        return Err(malformed(
-            "last_offset_delta",
-            LAST_OFFSET_DELTA_AT,
-            Fault::Count,
-        ));
+        let at = LAST_OFFSET_DELTA_AT;
+        return Err(malformed("last_offset_delta", at, Fault::Count));
     }
     // Compaction leaves fewer records than offsets, never more.
     if header.record_count < 0 || header.record_count - 1 > header.last_offset_delta {
