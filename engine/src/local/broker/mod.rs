@@ -74,6 +74,7 @@ use kafkawire::message::produce::{
 use kafkawire::message::sync_group::*;
 use kafkawire::message::txn_offset_commit::*;
 use kafkawire::message::{ApiKey, Message, Response, Uuid};
+use kafkawire::{Error, Fault};
 
 use group::{Client, Committed, Groups, Identity};
 use journal::{Entry, Journal};
@@ -185,7 +186,7 @@ pub enum Step {
     /// [`Ticket::until`] has come.
     Wait(Ticket),
     /// The connection is to be closed: the request cannot be read, or not be answered.
-    Close(&'static str),
+    Close(String),
 }
 
 /// A request that waits.
@@ -378,15 +379,18 @@ impl Broker {
         out: &mut Vec<u8>,
     ) -> Step {
         let Ok((header, body)) = RequestHeader::split(request) else {
-            return Step::Close("the request has no header");
+            return Step::Close("the request has no header".to_owned());
         };
         let served = SERVED.iter().find(|(api, _, _)| *api == header.api);
         let Some(&(_, low, high)) = served else {
-            return Step::Close("the API is not served");
+            return Step::Close(format!("{} is not served", header.api));
         };
         if !(low..=high).contains(&header.version) {
             if header.api != ApiKey::API_VERSIONS {
-                return Step::Close("the API is not served at this version");
+                return Step::Close(format!(
+                    "{} is served at versions {low} to {high}, not at {}",
+                    header.api, header.version
+                ));
             }
             // Who asks does not know yet what we speak: version 0, and what to ask with.
             let api_keys = vec![ApiVersion {
@@ -455,7 +459,7 @@ impl Broker {
                 call.answer(|request, about| self.describe_groups(request, about))
             }
             ApiKey::DELETE_GROUPS => call.answer(|request, _| self.delete_groups(request)),
-            _ => Step::Close("the API is not served"),
+            api => Step::Close(format!("{api} is not served")),
         }
     }
 }
@@ -476,24 +480,34 @@ struct About {
     now: Now,
 }
 
-const UNREADABLE: Step = Step::Close("the request cannot be read");
-
 impl<'b> Call<'b, '_> {
     fn answer<Q: Message<'b>, A: for<'a> Response<'a>>(
         self,
         with: impl FnOnce(Q, About) -> A,
     ) -> Step {
         match self.request() {
-            Some(request) => {
+            Ok(request) => {
                 let response = with(request, self.about());
                 self.reply(&response)
             }
-            None => UNREADABLE,
+            Err(step) => step,
         }
     }
 
-    fn request<Q: Message<'b>>(&self) -> Option<Q> {
-        Q::decode(self.header.version, self.body).ok()
+    fn request<Q: Message<'b>>(&self) -> Result<Q, Step> {
+        let version = self.header.version;
+        let mut decoded = Q::decode(version, self.body);
+        // librdkafka 2.16 appends three bytes to its MetadataRequest v13, and Kafka's own broker
+        // does not look behind a request's end.
+        if let Err(Error::Malformed {
+            at,
+            fault: Fault::Trailing,
+            ..
+        }) = decoded
+        {
+            decoded = Q::decode(version, self.body.get(..at).unwrap_or_default());
+        }
+        decoded.map_err(|error| Step::Close(format!("version {version}: {error}")))
     }
 
     fn about(&self) -> About {
@@ -519,10 +533,11 @@ impl Broker {
     fn produce(&mut self, call: Call<'_, '_>) -> Step {
         // Advertised below that for the sake of old clients, but never spoken.
         if call.header.version < PRODUCE_VERSION_MIN {
-            return Step::Close("Produce is served from version 3 on");
+            return Step::Close("Produce is served from version 3 on".to_owned());
         }
-        let Some(request) = call.request::<ProduceRequest<'_>>() else {
-            return UNREADABLE;
+        let request = match call.request::<ProduceRequest<'_>>() {
+            Ok(request) => request,
+            Err(step) => return step,
         };
         let version = call.header.version;
         let mut failed = false;
@@ -557,7 +572,7 @@ impl Broker {
             ..Default::default()
         };
         match request.acks {
-            0 if failed => Step::Close("a batch with acks 0 was refused"),
+            0 if failed => Step::Close("a batch with acks 0 was refused".to_owned()),
             0 => Step::Silent,
             _ => call.reply(&response),
         }
@@ -575,8 +590,8 @@ impl Broker {
         /// From this version on a client knows zstd.
         const ZSTD_VERSION: i16 = 7;
         let batch = BatchView::parse(records).map_err(|error| match error {
-            kafkawire::Error::Malformed {
-                fault: kafkawire::Fault::Checksum,
+            Error::Malformed {
+                fault: Fault::Checksum,
                 ..
             } => ErrorCode::CORRUPT_MESSAGE,
             _ => ErrorCode::INVALID_RECORD,
@@ -643,8 +658,9 @@ impl Broker {
     }
 
     fn fetch(&mut self, call: Call<'_, '_>, ticket: Option<Ticket>) -> Step {
-        let Some(request) = call.request::<FetchRequest>() else {
-            return UNREADABLE;
+        let request = match call.request::<FetchRequest>() {
+            Ok(request) => request,
+            Err(step) => return step,
         };
         if request.session_id != 0 {
             let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
@@ -1750,8 +1766,9 @@ fn fenced(version: i16, since: i16) -> ErrorCode {
 // Groups and their offsets.
 impl Broker {
     fn join_group(&mut self, call: Call<'_, '_>, ticket: Option<Ticket>) -> Step {
-        let Some(request) = call.request::<JoinGroupRequest>() else {
-            return UNREADABLE;
+        let request = match call.request::<JoinGroupRequest>() {
+            Ok(request) => request,
+            Err(step) => return step,
         };
         let member_id = match ticket {
             Some(Ticket(Waiting::Join { member_id })) => member_id,
@@ -1782,8 +1799,9 @@ impl Broker {
     }
 
     fn sync_group(&mut self, call: Call<'_, '_>, ticket: Option<Ticket>) -> Step {
-        let Some(request) = call.request::<SyncGroupRequest>() else {
-            return UNREADABLE;
+        let request = match call.request::<SyncGroupRequest>() {
+            Ok(request) => request,
+            Err(step) => return step,
         };
         if ticket.is_none() {
             if let Err(error_code) = self.groups.sync(&request, call.now.instant) {
