@@ -1,5 +1,6 @@
 //! Room: bytes from PostgreSQL in, changes out.
 
+pub mod catalog;
 pub mod client;
 pub mod error;
 pub mod inbox;
