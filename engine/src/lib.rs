@@ -17,5 +17,6 @@ pub mod config;
 pub mod encode;
 pub mod local;
 pub mod net;
+pub mod pipe;
 pub mod produce;
 pub mod progress;

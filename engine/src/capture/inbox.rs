@@ -1,8 +1,11 @@
 //! The receive buffer: filled at the tail by the socket, consumed at the head by the parsers.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Bytes that arrived and were not consumed yet, contiguous, in one allocation that is kept.
 ///
@@ -37,10 +40,25 @@ impl Inbox {
         }
     }
 
+    /// The same, beginning with bytes that have arrived already.
+    #[must_use]
+    pub fn holding(bytes: &[u8], capacity: usize, capacity_max: usize) -> Self {
+        let mut inbox = Self::new(capacity.max(bytes.len()), capacity_max);
+        inbox.buffer[..bytes.len()].copy_from_slice(bytes);
+        inbox.tail = bytes.len();
+        inbox
+    }
+
     /// What arrived and was not consumed.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.head..self.tail]
+    }
+
+    /// The same, to be rewritten in place.
+    #[must_use]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.head..self.tail]
     }
 
     /// Whether nothing is waiting.
@@ -71,13 +89,26 @@ impl Inbox {
     /// Errors: the stream's; `UnexpectedEof` at its end; `OutOfMemory` when one message does not
     /// fit into the largest size allowed.
     pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(stream, cx)).await
+    }
+
+    /// As [`Self::fill`], for a caller that polls more than this.
+    ///
+    /// Errors: as [`Self::fill`].
+    pub fn poll_fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         self.make_room()?;
-        let n = stream.read(&mut self.buffer[self.tail..]).await?;
+        let mut room = ReadBuf::new(&mut self.buffer[self.tail..]);
+        ready!(Pin::new(stream).poll_read(cx, &mut room))?;
+        let n = room.filled().len();
         if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         self.tail += n;
-        Ok(n)
+        Poll::Ready(Ok(n))
     }
 
     fn make_room(&mut self) -> io::Result<()> {

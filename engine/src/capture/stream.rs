@@ -62,11 +62,22 @@ pub struct RowChange<'b> {
     pub relation: u32,
     /// Where the change is in the WAL: neither unique nor monotonic.
     pub lsn: Lsn,
+    /// What happened to the row.
+    pub kind: ChangeKind,
     /// The row before: none for an insert, nor for an update that left the identity alone.
     pub old: Option<OldRow<'b>>,
     /// The row after: none for a delete. TOAST values that were not sent are taken from `old`
     /// where it has them.
     pub new: Option<Row<'b>>,
+}
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "SQL's own words")]
+pub enum ChangeKind {
+    Insert,
+    Update,
+    Delete,
 }
 
 /// A row before its change.
@@ -93,12 +104,8 @@ impl Decoder {
             Message::Insert(insert) => {
                 index(&mut self.new, insert.new, None);
                 let new = Some(self.new.row(bytes));
-                Incoming::Row(RowChange {
-                    relation: insert.relation,
-                    lsn,
-                    old: None,
-                    new,
-                })
+                let (relation, kind) = (insert.relation, ChangeKind::Insert);
+                Incoming::Row(RowChange { relation, lsn, kind, old: None, new })
             }
             Message::Update(update) => {
                 let (old, whole) = match update.old {
@@ -113,26 +120,17 @@ impl Decoder {
                 Incoming::Row(RowChange {
                     relation: update.relation,
                     lsn,
-                    old: old.map(|_| OldRow {
-                        row: self.old.row(bytes),
-                        whole,
-                    }),
+                    kind: ChangeKind::Update,
+                    old: old.map(|_| OldRow { row: self.old.row(bytes), whole }),
                     new: Some(self.new.row(bytes)),
                 })
             }
             Message::Delete(delete) => {
                 index(&mut self.old, delete.old.tuple(), None);
                 let whole = matches!(delete.old, Old::Row(_));
-                let old = Some(OldRow {
-                    row: self.old.row(bytes),
-                    whole,
-                });
-                Incoming::Row(RowChange {
-                    relation: delete.relation,
-                    lsn,
-                    old,
-                    new: None,
-                })
+                let old = Some(OldRow { row: self.old.row(bytes), whole });
+                let (relation, kind) = (delete.relation, ChangeKind::Delete);
+                Incoming::Row(RowChange { relation, lsn, kind, old, new: None })
             }
             Message::Begin(begin) => Incoming::Begin { lsn, begin },
             Message::Commit(commit) => Incoming::Commit(commit),
@@ -191,9 +189,7 @@ mod tests {
         message.extend_from_slice(b"N\0\x03t\0\0\0\x012un");
         let body = xlog(&message);
         let mut decoder = Decoder::default();
-        let Incoming::Row(change) = decoder.decode(&body).unwrap() else {
-            panic!()
-        };
+        let Incoming::Row(change) = decoder.decode(&body).unwrap() else { panic!() };
         let new = change.new.unwrap();
         assert_eq!(new.cell(0), Cell::Text(b"2"));
         assert_eq!(new.cell(1), Cell::Text(b"long"));
@@ -210,9 +206,7 @@ mod tests {
         message.extend_from_slice(b"N\0\x02t\0\0\0\x012u");
         let body = xlog(&message);
         let mut decoder = Decoder::default();
-        let Incoming::Row(change) = decoder.decode(&body).unwrap() else {
-            panic!()
-        };
+        let Incoming::Row(change) = decoder.decode(&body).unwrap() else { panic!() };
         assert_eq!(change.new.unwrap().cell(1), Cell::Unchanged);
         assert!(!change.old.unwrap().whole);
     }

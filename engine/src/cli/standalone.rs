@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::watch;
 
-use self::pipe::Blame;
 use super::exit::{Exit, Report};
 use super::signal::{self, Shutdown};
 use crate::config::{Config, File, Inspection, Properties, Severity};
+use crate::pipe::{self, Blame};
 
 /// Run connectors with the files of Kafka Connect's standalone mode.
 ///
@@ -45,7 +46,10 @@ pub async fn run(arguments: &Arguments) -> Result<(), Report> {
         .collect();
     together(&pipes)?;
     let configs = read.into_iter().map(|(_, _, config)| config).collect();
-    side_by_side(configs, pipe::run).await
+    side_by_side(configs, |config, shutdown| {
+        pipe::run(config, shutdown, watch::Sender::default())
+    })
+    .await
 }
 
 /// Reads every file, logs what the user should know, and gives each connector's configuration with
@@ -217,34 +221,4 @@ fn report(connector: &str, error: pipe::Error) -> Report {
     report.why.push(error.why);
     report.remedy = error.remedy;
     report
-}
-
-/// The pipe's door, as this file uses it.
-mod pipe {
-    use super::{Config, Shutdown};
-
-    pub(super) struct Error {
-        pub(super) blame: Blame,
-        pub(super) what: String,
-        pub(super) why: String,
-        pub(super) remedy: Option<String>,
-    }
-
-    #[allow(dead_code, reason = "the pipe itself says them")]
-    pub(super) enum Blame {
-        Configuration,
-        Postgres,
-        Kafka,
-        Registry,
-        Data,
-    }
-
-    pub(super) async fn run(config: Config, _shutdown: Shutdown) -> Result<(), Error> {
-        Err(Error {
-            blame: Blame::Configuration,
-            what: format!("slot {}", config.source.slot),
-            why: "this build has no pipe".to_owned(),
-            remedy: None,
-        })
-    }
 }

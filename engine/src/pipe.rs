@@ -1,0 +1,692 @@
+//! One connector, from start to end: where it begins, the snapshot, the stream, and trying again.
+//!
+//! ```text
+//!   stored position ──► none, or an unfinished snapshot ──► snapshot ─┐
+//!          └──────────► a position in the stream ─────────────────────┴──► stream ──► ..
+//! ```
+//!
+//! Everything of one pipe runs in one task. What it waits for, it waits for together: bytes from
+//! PostgreSQL, progress of the producer, a time, or the word to stop.
+
+mod copying;
+mod error;
+mod keeper;
+mod outlet;
+mod streaming;
+mod tables;
+
+use std::time::Duration;
+
+use pgwire::backend::SqlState;
+use pgwire::lsn::Lsn;
+use pgwire::replication::{
+    CreateSlot, SlotSnapshot, publication_names, quote_identifier, quote_literal,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use error::{Blame, Error};
+
+use crate::capture::catalog::{Catalog, SlotState};
+use crate::capture::client::{Client, Purpose, Streaming};
+use crate::capture::error::{PgError, Setup};
+use crate::capture::relations::Table;
+use crate::config::{Config, Source, Filter, Operation, SnapshotMode, TopicCreation, offset_file};
+use crate::encode::registry::RegistryError;
+use crate::net;
+use crate::produce::{self, Driver, Isolation};
+use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
+use keeper::Keeper;
+use outlet::Outlet;
+use streaming::{Begin, End};
+use tables::{Registries, Tables};
+
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
+const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
+/// How often the status is published.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// How long what was appended may take to be acknowledged when the pipe is told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a pipe is doing.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Where in its life it is.
+    pub phase: Phase,
+    /// The tables of the snapshot, in its order.
+    pub tables: Vec<TableStatus>,
+    /// Changes that became records, snapshot included, since the pipe began.
+    pub events: u64,
+    /// What the slot may forget.
+    pub confirmed: Lsn,
+}
+
+/// Where in its life a pipe is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Connecting, and finding out where to begin.
+    #[default]
+    Starting,
+    /// Copying what is there.
+    Snapshot,
+    /// Following what happens.
+    Streaming,
+    /// Between two attempts.
+    Waiting {
+        /// Why the last one failed.
+        why: String,
+    },
+    /// Over.
+    Stopped,
+}
+
+/// One table of the snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct TableStatus {
+    /// `schema.table`
+    pub name: String,
+    /// Rows read so far.
+    pub rows: u64,
+    /// Rows there are, by the server's estimate.
+    pub estimate: u64,
+    /// All are read.
+    pub done: bool,
+}
+
+/// A pipe at work.
+struct Pipe {
+    config: Config,
+    catalog: Catalog,
+    registry: Registries,
+    outlet: Outlet,
+    tables: Tables,
+    keeper: Keeper,
+    status: watch::Sender<Status>,
+    /// The status that will be published.
+    draft: Status,
+    published_at: Instant,
+    shutdown: watch::Receiver<bool>,
+    /// A bit for each operation that is skipped.
+    skipped: u8,
+}
+
+/// Runs a connector until `shutdown` becomes true, over failures that pass.
+///
+/// Errors: what does not pass; and at the start also what might, since whoever starts a connector
+/// wants to hear that its database cannot be reached.
+pub async fn run(
+    config: Config,
+    mut shutdown: watch::Receiver<bool>,
+    status: watch::Sender<Status>,
+) -> Result<(), Error> {
+    let mut failures = 0;
+    let mut established = false;
+    loop {
+        let attempt = attempt(&config, &shutdown, &status, &mut established).await;
+        let error = match attempt {
+            Ok(()) => {
+                status.send_modify(|status| status.phase = Phase::Stopped);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if std::mem::take(&mut established) {
+            failures = 0;
+        } else if failures == 0 {
+            return Err(error);
+        }
+        let limit = config.source.max_retries;
+        if !error.retriable || limit.is_some_and(|limit| failures >= limit) {
+            return Err(error);
+        }
+        failures += 1;
+        let wait = jittered(config.source.retry_wait, failures);
+        tracing::warn!(
+            connector = config.name,
+            wait_ms = wait.as_millis(),
+            attempt = failures,
+            "{error}; trying again"
+        );
+        status.send_modify(|status| status.phase = Phase::Waiting { why: error.to_string() });
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+}
+
+/// Half a second at first, doubling up to `longest`; up to a quarter less, so that many pipes do
+/// not come back at once.
+fn jittered(longest: Duration, failures: u32) -> Duration {
+    let wait = Duration::from_millis(500).saturating_mul(1 << failures.min(10)).min(longest);
+    wait - wait.mul_f64(f64::from(random_u32() % 256) / 1024.0)
+}
+
+fn random_u32() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}
+
+/// One life of the pipe, from connecting to the first error.
+async fn attempt(
+    config: &Config,
+    shutdown: &watch::Receiver<bool>,
+    status: &watch::Sender<Status>,
+    established: &mut bool,
+) -> Result<(), Error> {
+    let mut driver = Driver::new(&config.sink)?;
+    let catalog = Catalog::connect(&config.source).await?;
+    let topic = offsets_topic(config, &mut driver).await?;
+    let key = offsets::key(&config.name, &config.encode.topic_prefix);
+    // A predecessor's open transaction is ended by now: what it stored can be read.
+    driver.establish().await?;
+    let stored = read_stored(config, &key).await?;
+    let partition = driver.producer().partition(topic, Some(&key)).unwrap_or_default();
+    let keeper = Keeper::new(
+        topic,
+        partition,
+        key,
+        config.sink.exactly_once,
+        config.offsets.flush_interval,
+    );
+    let mut pipe = Pipe {
+        registry: Registries::new(&config.encode)?,
+        outlet: Outlet::new(config, driver, &run_id()),
+        tables: Tables::default(),
+        keeper,
+        catalog,
+        status: status.clone(),
+        draft: Status::default(),
+        published_at: Instant::now(),
+        shutdown: shutdown.clone(),
+        skipped: skipped(config),
+        config: config.clone(),
+    };
+    pipe.run(stored, established).await
+}
+
+impl Pipe {
+    async fn run(&mut self, stored: Option<Stored>, established: &mut bool) -> Result<(), Error> {
+        let tables = self.catalog.captured(&self.config.capture).await?;
+        if tables.is_empty() {
+            tracing::warn!(
+                connector = self.config.name,
+                "no table matches the filters: nothing is captured until one does"
+            );
+        }
+        self.catalog.ensure_publication(&self.config, &tables).await?;
+        let slot = self.catalog.slot(&self.config.source).await?;
+        let wants = self.plan(stored, slot.as_ref())?;
+        let from = match wants {
+            Wants::Snapshot { catch_up } => {
+                match self.snapshot(tables, slot.as_ref(), catch_up, established).await? {
+                    Some(from) => from,
+                    None => return Ok(()),
+                }
+            }
+            Wants::Stream(from) => {
+                if slot.is_none() {
+                    let version = self.catalog.version();
+                    Exported::create(&self.config.source, version, false).await?.client.close().await;
+                }
+                from
+            }
+        };
+        if self.config.capture.snapshot_mode == SnapshotMode::InitialOnly {
+            tracing::info!(connector = self.config.name, "the snapshot is complete");
+            return Ok(());
+        }
+        *established = true;
+        self.enter(Phase::Streaming);
+        tracing::info!(connector = self.config.name, lsn = %from.lsn, "streaming");
+        streaming::run(self, from, None).await?;
+        self.finish().await
+    }
+
+    /// What the stored position, the slot and `snapshot.mode` together ask for.
+    fn plan(&self, stored: Option<Stored>, slot: Option<&SlotState>) -> Result<Wants, Error> {
+        let mode = self.config.capture.snapshot_mode;
+        let stream = |position: StreamPosition| {
+            Wants::Stream(Begin {
+                lsn: position.start(),
+                inside: position.is_inside().then_some(position),
+                last_commit: position.commit,
+            })
+        };
+        let fresh = |lsn: Lsn| Begin { lsn, inside: None, last_commit: None };
+        let wants = match (stored, mode) {
+            (Some(Stored::Snapshot(at)), SnapshotMode::NoData) if !at.completed => {
+                return Err(Error::fatal(
+                    Blame::Configuration,
+                    format!("connector {}", self.config.name),
+                    "the connector previously stopped while taking a snapshot, but now the \
+                     connector is configured to never allow snapshots",
+                )
+                .remedy("set snapshot.mode to initial or when_needed"));
+            }
+            (_, SnapshotMode::NoData) if stored.is_none() => {
+                Wants::Stream(fresh(slot.map_or(Lsn(0), |slot| slot.confirmed_flush)))
+            }
+            (None, _) => Wants::Snapshot { catch_up: None },
+            (Some(Stored::Snapshot(at)), _) if !at.completed => {
+                Wants::Snapshot { catch_up: Some(fresh(at.lsn)) }
+            }
+            (Some(Stored::Snapshot(at)), SnapshotMode::Always) => {
+                Wants::Snapshot { catch_up: Some(fresh(at.lsn)) }
+            }
+            (Some(Stored::Stream(at)), SnapshotMode::Always) => match stream(at) {
+                Wants::Stream(from) => Wants::Snapshot { catch_up: Some(from) },
+                wants @ Wants::Snapshot { .. } => wants,
+            },
+            (Some(Stored::Snapshot(at)), _) => Wants::Stream(fresh(at.lsn)),
+            (Some(Stored::Stream(at)), _) => stream(at),
+        };
+        match (wants, slot) {
+            // The WAL from there on is not kept: whoever held it for us is gone.
+            (Wants::Stream(from), None) if stored.is_some() => {
+                self.position_lost(from.lsn, "the replication slot does not exist")
+            }
+            (Wants::Stream(from), Some(slot))
+                if stored.is_some() && slot.restart.is_none_or(|restart| restart > from.lsn) =>
+            {
+                self.position_lost(from.lsn, "the replication slot no longer holds its WAL")
+            }
+            (Wants::Snapshot { .. }, None) => Ok(Wants::Snapshot { catch_up: None }),
+            (wants, _) => Ok(wants),
+        }
+    }
+
+    fn position_lost(&self, lsn: Lsn, why: &str) -> Result<Wants, Error> {
+        let slot = &self.config.source.slot;
+        if self.config.capture.snapshot_mode == SnapshotMode::WhenNeeded {
+            tracing::warn!(slot, %lsn, "{why}: a new snapshot is taken");
+            return Ok(Wants::Snapshot { catch_up: None });
+        }
+        Err(Error::fatal(
+            Blame::Postgres,
+            format!("slot {slot}"),
+            format_args!(
+                "the connector is trying to read the change stream from {lsn}, but this is no \
+                 longer available on the server: {why}; what was changed since then and not yet \
+                 sent is lost"
+            ),
+        )
+        .remedy(
+            "set snapshot.mode=when_needed to copy the tables again, or remove the stored offset",
+        ))
+    }
+
+    /// Copies the tables at a consistent point, and answers where the stream goes on. None: the
+    /// pipe was told to stop.
+    ///
+    /// A new slot exports the snapshot at its own consistent point. Where the slot is there
+    /// already, a temporary one exports a snapshot, and the stream is asked to begin at its point:
+    /// the seam is exact in both cases. `catch_up` is where an unfinished snapshot began: what
+    /// happened since then is sent first, so that no key's history goes back in time and no
+    /// deletion is missed.
+    async fn snapshot(
+        &mut self,
+        tables: Vec<Table>,
+        slot: Option<&SlotState>,
+        catch_up: Option<Begin>,
+        established: &mut bool,
+    ) -> Result<Option<Begin>, Error> {
+        let source = &self.config.source;
+        if !self.config.capture.snapshot_delay.is_zero() {
+            let mut shutdown = self.shutdown.clone();
+            tokio::select! {
+                () = tokio::time::sleep(self.config.capture.snapshot_delay) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
+            }
+        }
+        tracing::info!(
+            slot = source.slot,
+            "waiting for the slot's consistent point: every transaction that runs now must end"
+        );
+        let exported = Exported::create(source, self.catalog.version(), slot.is_some()).await?;
+        let mut client = Client::connect(source, Purpose::Query, "penstock snapshot").await?;
+        let (ts_us, tx_id) = exported.import(&mut client, &tables).await?;
+        let lsn = exported.lsn;
+        // The transaction has the snapshot by now; a temporary slot goes with its connection.
+        exported.client.close().await;
+        *established = true;
+        if let Some(from) = catch_up
+            && from.lsn < lsn
+        {
+            tracing::info!(from = %from.lsn, to = %lsn, "catching up before the snapshot");
+            if streaming::run(self, from, Some(lsn)).await? == End::Stopped {
+                return Ok(None);
+            }
+        }
+        self.enter(Phase::Snapshot);
+        let captured = &self.config.capture.snapshot_tables;
+        let tables: Vec<Table> = tables
+            .into_iter()
+            .filter(|table| captured.accepts(&format!("{}.{}", table.schema, table.name)))
+            .collect();
+        for table in &tables {
+            let estimate = self.catalog.estimate(table.oid).await?;
+            let name = format!("{}.{}", table.schema, table.name);
+            self.draft.tables.push(TableStatus { name, estimate, rows: 0, done: false });
+        }
+        let position =
+            SnapshotPosition { lsn, tx_id, ts_us, completed: false };
+        let started = Instant::now();
+        if !copying::run(self, &mut client, tables, position).await? {
+            return Ok(None);
+        }
+        self.publish_now();
+        tracing::info!(
+            rows = self.draft.tables.iter().map(|table| table.rows).sum::<u64>(),
+            seconds = started.elapsed().as_secs_f64(),
+            "snapshot is complete"
+        );
+        Ok(Some(Begin { lsn, inside: None, last_commit: None }))
+    }
+
+    /// What reads one table in the snapshot: its captured columns and the key's, in the table's
+    /// order. The others are not read, and stand as NULL.
+    fn select(&self, table: &Table) -> String {
+        let name = format!("{}.{}", table.schema, table.name);
+        let columns = table
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                let captured = self.config.capture.columns.accepts(&format!("{name}.{}", column.name));
+                if captured || table.key.contains(&at) {
+                    quote_identifier(&column.name)
+                } else {
+                    "NULL".to_owned()
+                }
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
+        let from = match self.config.capture.snapshot_overrides.get(&name) {
+            Some(statement) => format!("({statement}) AS overridden"),
+            None => format!(
+                "{}.{}",
+                quote_identifier(&table.schema),
+                quote_identifier(&table.name)
+            ),
+        };
+        format!("COPY (SELECT {columns} FROM {from}) TO STDOUT")
+    }
+
+    /// Opens the stream. A slot that another connection holds, a predecessor's that is dying
+    /// perhaps, is waited for: `slot.max.retries` times `slot.retry.delay.ms`.
+    async fn start_replication(&mut self, from: Lsn) -> Result<Streaming, Error> {
+        let source = &self.config.source;
+        let publication = publication_names(&[&source.publication]);
+        let mut options = vec![("proto_version", "1"), ("publication_names", &*publication)];
+        options.extend(source.slot_stream_params.iter().map(|(name, value)| (&**name, &**value)));
+        let command = pgwire::replication::start(&source.slot, from, &options);
+        let mut failures = 0;
+        loop {
+            let client =
+                Client::connect(source, Purpose::Replication, "penstock streaming").await?;
+            let error = match client.start_replication(&command).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            let busy = error.code() == Some(SqlState::OBJECT_IN_USE);
+            if !busy || failures >= source.slot_max_retries {
+                return Err(error.into());
+            }
+            failures += 1;
+            tracing::warn!(
+                slot = source.slot,
+                attempt = failures,
+                "{error}; waiting for it to become free"
+            );
+            // A dying holder is gone in a moment, a living one is not: short waits first.
+            let wait = Duration::from_millis(250 << failures.min(8)).min(source.slot_retry_delay);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = self.shutdown.wait_for(|stop| *stop) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Told to stop, or nobody is left who could tell.
+    fn is_stopping(&self) -> bool {
+        *self.shutdown.borrow() || self.shutdown.has_changed().is_err()
+    }
+
+    fn skips(&self, op: Operation) -> bool {
+        self.skipped & bit(op) != 0
+    }
+
+    /// Waits until everything appended is acknowledged.
+    async fn drain(&mut self) -> Result<(), Error> {
+        self.outlet.drain().await
+    }
+
+    /// Sends what was appended and stores the position, within the time there is.
+    async fn settle(&mut self, inside: Option<StreamPosition>) -> Result<(), Error> {
+        let settled = self.keeper.settle(&mut self.outlet, inside);
+        match tokio::time::timeout(STOP_WITHIN, settled).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::warn!(
+                    connector = self.config.name,
+                    "Kafka did not acknowledge everything within {} s: what it did not will be \
+                     sent again at the next start",
+                    STOP_WITHIN.as_secs()
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.publish_now();
+        if self.config.source.slot_drop_on_stop {
+            let source = &self.config.source;
+            let mut client =
+                Client::connect(source, Purpose::Replication, "penstock drop slot").await?;
+            client.simple_query(&pgwire::replication::drop_slot(&source.slot, true)).await?;
+            client.close().await;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.draft.phase = phase;
+        self.publish_now();
+    }
+
+    fn status_of<R>(&mut self, table: usize, change: impl FnOnce(&mut TableStatus) -> R) -> R {
+        change(&mut self.draft.tables[table])
+    }
+
+    fn publish(&mut self) {
+        if self.published_at.elapsed() >= PUBLISH_EVERY {
+            self.publish_now();
+        }
+    }
+
+    fn publish_now(&mut self) {
+        self.draft.events = self.outlet.events;
+        self.draft.confirmed = self.keeper.confirmed();
+        self.published_at = Instant::now();
+        self.status.send_replace(self.draft.clone());
+    }
+}
+
+/// A slot that was just created, and the snapshot of its consistent point: other connections can
+/// import it until this one does anything else.
+#[derive(Debug)]
+struct Exported {
+    client: Client,
+    lsn: Lsn,
+    snapshot: String,
+}
+
+impl Exported {
+    /// Creates the connector's slot or, where that exists, a temporary one beside it.
+    async fn create(source: &Source, version: u32, beside: bool) -> Result<Self, PgError> {
+        let mut client = Client::connect(source, Purpose::Replication, "penstock slot").await?;
+        let name = if beside {
+            let stem: String = source.slot.chars().take(48).collect();
+            format!("{stem}_snapshot_{:04x}", random_u32() & 0xffff)
+        } else {
+            source.slot.clone()
+        };
+        let command = CreateSlot {
+            name: &name,
+            plugin: "pgoutput",
+            temporary: beside,
+            snapshot: SlotSnapshot::Export,
+            two_phase: false,
+            failover: source.slot_failover && !beside && version >= 170_000,
+        };
+        let answer = |expected| PgError::new(client.target(), Setup::Answer { expected });
+        let command = command.command(version).map_err(|_| answer("a slot's options"))?;
+        let rows = client.simple_query(&command).await?;
+        let answer = || {
+            let expected = "a slot's consistent point and snapshot";
+            PgError::new(client.target(), Setup::Answer { expected })
+        };
+        let row = rows.into_iter().next().ok_or_else(answer)?;
+        let [_, Some(lsn), Some(snapshot), ..] = &row[..] else { return Err(answer()) };
+        let lsn = lsn.parse().map_err(|_| answer())?;
+        tracing::info!(slot = name, %lsn, temporary = beside, "replication slot created");
+        let snapshot = snapshot.clone();
+        Ok(Self { client, lsn, snapshot })
+    }
+
+    /// Begins a transaction on `client` that sees what the slot's stream does not bring, and keeps
+    /// the tables from being rewritten under it. The answer is the server's clock in it, in us
+    /// since 1970-01-01 UTC, and its xid with the epoch.
+    async fn import(
+        &self,
+        client: &mut Client,
+        tables: &[Table],
+    ) -> Result<(i64, Option<u64>), PgError> {
+        let snapshot = quote_literal(&self.snapshot);
+        client.simple_query("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        client.simple_query(&format!("SET TRANSACTION SNAPSHOT {snapshot}")).await?;
+        for table in tables {
+            let (schema, name) = (quote_identifier(&table.schema), quote_identifier(&table.name));
+            client.simple_query(&format!("LOCK TABLE {schema}.{name} IN ACCESS SHARE MODE")).await?;
+        }
+        let rows = client
+            .simple_query(
+                "SELECT (extract(epoch FROM current_timestamp) * 1000000)::bigint, \
+                 CASE WHEN pg_is_in_recovery() THEN NULL ELSE txid_current() END",
+            )
+            .await?;
+        let row = rows.into_iter().next().unwrap_or_default();
+        let number = |at: usize| row.get(at).cloned().flatten();
+        let ts_us = number(0).and_then(|text| text.parse().ok()).unwrap_or_default();
+        Ok((ts_us, number(1).and_then(|text| text.parse().ok())))
+    }
+}
+
+/// What a pipe does first.
+#[derive(Debug, Clone, Copy)]
+enum Wants {
+    Snapshot {
+        /// Where a snapshot that did not complete began, or the stream stopped.
+        catch_up: Option<Begin>,
+    },
+    Stream(Begin),
+}
+
+/// The topic of positions: created compacted where it is missing.
+async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::TopicId, Error> {
+    let settings = &config.offsets;
+    let creation = TopicCreation {
+        topics: Filter::All,
+        except: Filter::All,
+        partitions: settings.partitions,
+        replication_factor: settings.replication_factor,
+        configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+    };
+    let topic = driver.producer().topic_created(&settings.topic, creation);
+    driver.find(topic).await?;
+    Ok(topic)
+}
+
+/// The position that was stored last: in the topic, else in the file of a standalone worker.
+async fn read_stored(
+    config: &Config,
+    key: &[u8],
+) -> Result<Option<Stored>, Error> {
+    let topic = &config.offsets.topic;
+    let records = produce::read_topic(&config.sink, topic, Isolation::ReadCommitted).await?;
+    let last = records.into_iter().rev().find(|record| record.key.as_deref() == Some(key));
+    let unreadable = |from: &str, why: String| {
+        Error::fatal(Blame::Data, format!("the position of {} in {from}", config.name), why)
+    };
+    if let Some(record) = last {
+        let Some(value) = record.value else { return Ok(None) };
+        return offsets::parse(&value).map(Some).map_err(|why| unreadable(topic, why));
+    }
+    let Some(file) = &config.offsets.file else { return Ok(None) };
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) if bytes.is_empty() => return Ok(None),
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(file, error.to_string())),
+    };
+    let entries = offset_file::parse(&bytes).map_err(|why| unreadable(file, why.to_string()))?;
+    let found = offset_file::find(&entries, &config.name, &config.encode.topic_prefix);
+    let Some(value) = found else { return Ok(None) };
+    let stored = offsets::parse(value).map_err(|why| unreadable(file, why))?;
+    tracing::info!(file, "the position is taken over from the offset file");
+    Ok(Some(stored))
+}
+
+/// `skipped.operations` as bits; truncations where the property was not set.
+fn skipped(config: &Config) -> u8 {
+    match &config.capture.skipped_operations {
+        None => bit(Operation::Truncate),
+        Some(operations) => operations.iter().fold(0, |bits, op| bits | bit(*op)),
+    }
+}
+
+fn bit(op: Operation) -> u8 {
+    1 << op as u8
+}
+
+/// A UUID of version 7: new for each life of a pipe, ordered by time.
+fn run_id() -> String {
+    let mut bytes = [0u8; 16];
+    let _ = getrandom::fill(&mut bytes);
+    let ms = net::now_unix_us().cast_unsigned() / 1000;
+    bytes[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    bytes[6] = bytes[6] & 0x0f | 0x70;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+impl From<PgError> for Error {
+    fn from(error: PgError) -> Self {
+        let remedy = error.remedy().map(str::to_owned);
+        let retriable = error.retriable();
+        let what = format!("PostgreSQL {}", error.target);
+        Self { blame: Blame::Postgres, what, why: error.fault.to_string(), remedy, retriable }
+    }
+}
+
+impl From<produce::Error> for Error {
+    fn from(error: produce::Error) -> Self {
+        let retriable = error.retriable();
+        let blame = match error {
+            produce::Error::Configuration { .. } => Blame::Configuration,
+            produce::Error::RecordTooLarge { .. } => Blame::Data,
+            _ => Blame::Kafka,
+        };
+        Self { blame, what: "Kafka".to_owned(), why: error.to_string(), remedy: None, retriable }
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        let retriable = error.retriable();
+        let what = "schema registry".to_owned();
+        Self { blame: Blame::Registry, what, why: error.to_string(), remedy: None, retriable }
+    }
+}

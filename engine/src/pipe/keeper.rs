@@ -1,0 +1,248 @@
+//! Keeps the position: stored in Kafka behind what is acknowledged, confirmed to the slot behind
+//! what is stored.
+//!
+//! ```text
+//!   record ─► acknowledged ─► position stored ─► slot confirmed
+//! ```
+//!
+//! With exactly-once the first three are one Kafka transaction: it holds the records of one or many
+//! PostgreSQL transactions (or a part of one) and the position behind them; while it commits, the
+//! next one fills. Without, positions follow their records at `offset.flush.interval.ms`.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use pgwire::lsn::Lsn;
+use tokio::time::Instant;
+
+use super::error::Error;
+use super::outlet::Outlet;
+use crate::produce::TopicId;
+use crate::progress::ledger::Ledger;
+use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
+
+/// A position that only a keepalive moved is stored this seldom: nothing depends on it but the
+/// WAL that the server keeps.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the position is looked at when nothing happens.
+const IDLE_TICK: Duration = Duration::from_millis(200);
+/// A PostgreSQL transaction with more changes than this is split over Kafka transactions.
+const SPLIT_EVENTS: u64 = 50_000;
+/// One that goes on for longer than this is, too: consumers wait for what is not committed.
+const SPLIT_AFTER: Duration = Duration::from_millis(500);
+
+/// The position of one connector.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    topic: TopicId,
+    partition: i32,
+    key: Vec<u8>,
+    exactly_once: bool,
+    interval: Duration,
+    ledger: Ledger,
+    /// The newest position behind which everything was appended.
+    newest: Option<StreamPosition>,
+    /// It was moved by a change and not only by a keepalive.
+    news: bool,
+    /// The position whose record is on its way, and the token behind it.
+    storing: Option<(u64, StreamPosition)>,
+    stored: Option<StreamPosition>,
+    stored_at: Instant,
+    /// The server waits for the position: it shuts down.
+    urgent: bool,
+    /// Changes appended when the last commit was made.
+    committed_events: u64,
+    confirmed: Lsn,
+    moved: Cell<bool>,
+}
+
+impl Keeper {
+    /// A keeper that stores into `partition` of the offsets topic.
+    pub(super) fn new(
+        topic: TopicId,
+        partition: i32,
+        key: Vec<u8>,
+        exactly_once: bool,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            key,
+            exactly_once,
+            interval,
+            ledger: Ledger::default(),
+            newest: None,
+            news: false,
+            storing: None,
+            stored: None,
+            stored_at: Instant::now(),
+            urgent: false,
+            committed_events: 0,
+            confirmed: Lsn(0),
+            moved: Cell::new(false),
+        }
+    }
+
+    /// Everything before `position`, a transaction's end, was appended.
+    pub(super) fn reached(&mut self, outlet: &mut Outlet, position: StreamPosition) {
+        self.news |= outlet.has_unmarked();
+        self.newest = Some(position);
+        if !self.exactly_once {
+            let token = outlet.mark();
+            self.ledger.push(token, position);
+        }
+    }
+
+    /// The server has nothing for us before `lsn`; with `urgent` it wants to hear so.
+    pub(super) fn keepalive(&mut self, outlet: &mut Outlet, lsn: Lsn, urgent: bool) {
+        self.urgent |= urgent;
+        if self.newest.is_none_or(|newest| newest.lsn < lsn) {
+            let position = StreamPosition::keepalive(lsn, self.newest.as_ref());
+            self.newest = Some(position);
+            if !self.exactly_once {
+                let token = outlet.mark();
+                self.ledger.push(token, position);
+            }
+        }
+    }
+
+    /// Takes what was acknowledged, and stores the position when it is time. `inside` is the last
+    /// event appended, when the stream is in the middle of a transaction.
+    pub(super) fn advance(
+        &mut self,
+        outlet: &mut Outlet,
+        inside: Option<StreamPosition>,
+    ) -> Result<(), Error> {
+        self.acknowledge(outlet);
+        let now = Instant::now();
+        if self.exactly_once {
+            if self.storing.is_some() {
+                return Ok(());
+            }
+            let since = now.duration_since(self.stored_at);
+            let position = if inside.is_some() {
+                let events = outlet.events - self.committed_events;
+                let due = events >= SPLIT_EVENTS || since >= SPLIT_AFTER;
+                if due && outlet.has_unmarked() { inside } else { None }
+            } else {
+                self.newest.filter(|newest| {
+                    outlet.has_unmarked()
+                        || (self.stored != Some(*newest)
+                            && (self.urgent || since >= self.pace()))
+                })
+            };
+            if let Some(position) = position {
+                self.commit(outlet, position)?;
+            }
+            return Ok(());
+        }
+        let Some(reached) = self.ledger.reached().copied() else { return Ok(()) };
+        let due = self.urgent || now.duration_since(self.stored_at) >= self.pace();
+        if self.storing.is_none() && self.stored != Some(reached) && due {
+            self.put(outlet, &Stored::Stream(reached))?;
+            self.storing = Some((outlet.mark(), reached));
+            self.stored_at = now;
+            self.news = false;
+        }
+        Ok(())
+    }
+
+    fn pace(&self) -> Duration {
+        if self.news { self.interval } else { IDLE_INTERVAL }
+    }
+
+    fn commit(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
+        self.put(outlet, &Stored::Stream(position))?;
+        self.storing = Some((outlet.commit(), position));
+        self.stored_at = Instant::now();
+        self.committed_events = outlet.events;
+        self.news = false;
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, outlet: &mut Outlet) {
+        let acknowledged = outlet.acknowledged();
+        self.ledger.acknowledge(acknowledged);
+        if let Some((token, position)) = self.storing
+            && token <= acknowledged
+        {
+            self.storing = None;
+            self.stored = Some(position);
+            self.urgent = false;
+            if let Some(lsn) = position.confirmable()
+                && lsn > self.confirmed
+            {
+                self.confirmed = lsn;
+                self.moved.set(true);
+            }
+        }
+    }
+
+    /// Appends the record of a snapshot's beginning or end.
+    pub(super) fn put_snapshot(
+        &mut self,
+        outlet: &mut Outlet,
+        position: SnapshotPosition,
+    ) -> Result<(), Error> {
+        self.put(outlet, &Stored::Snapshot(position))
+    }
+
+    fn put(&self, outlet: &mut Outlet, stored: &Stored) -> Result<(), Error> {
+        outlet.plain(self.topic, self.partition, &self.key, &offsets::value(stored))
+    }
+
+    /// Sends and stores everything up to `inside`, or the newest position.
+    ///
+    /// Errors: the producer's.
+    pub(super) async fn settle(
+        &mut self,
+        outlet: &mut Outlet,
+        inside: Option<StreamPosition>,
+    ) -> Result<(), Error> {
+        if self.exactly_once {
+            match inside.or(self.newest) {
+                Some(position) if outlet.has_unmarked() || self.stored != Some(position) => {
+                    self.commit(outlet, position)?;
+                }
+                _ => {}
+            }
+            outlet.drain().await?;
+            self.acknowledge(outlet);
+            return Ok(());
+        }
+        outlet.drain().await?;
+        self.acknowledge(outlet);
+        if let Some(reached) = self.ledger.reached().copied()
+            && self.stored != Some(reached)
+        {
+            self.put(outlet, &Stored::Stream(reached))?;
+            self.storing = Some((outlet.mark(), reached));
+            outlet.drain().await?;
+            self.acknowledge(outlet);
+        }
+        Ok(())
+    }
+
+    /// When [`Self::advance`] has something to do although nothing happens.
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        let next = self.stored_at + self.pace().min(SPLIT_AFTER);
+        if next > now { next } else { now + IDLE_TICK }
+    }
+
+    /// What the slot may forget.
+    pub(super) fn confirmed(&self) -> Lsn {
+        self.confirmed
+    }
+
+    /// Whether [`Self::confirmed`] has moved since it was taken.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.get()
+    }
+
+    /// What the slot may forget; it is being told.
+    pub(super) fn take_confirmed(&self) -> Lsn {
+        self.moved.set(false);
+        self.confirmed
+    }
+}

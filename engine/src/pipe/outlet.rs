@@ -1,0 +1,282 @@
+//! Where changes become records: keys and values encoded into the batch that leaves, in the order
+//! in which consumers must see them.
+
+use kafkawire::batch::{AppendError, RecordWriter};
+
+use super::error::{Blame, Error};
+use super::tables::Captured;
+use crate::capture::row::Row;
+use crate::config::{Config, Operation};
+use crate::encode::envelope::SourceBlock;
+use crate::encode::plan::{ColumnError, Event};
+use crate::net;
+use crate::produce::{Driver, Producer, TopicId};
+
+/// The producer and what is written in front of it; tokens for what was appended.
+pub(super) struct Outlet {
+    /// The sockets to the brokers, and the producer in front of them.
+    pub(super) driver: Driver,
+    /// Headers of every record of a change, ready to be copied.
+    context: Vec<(String, Vec<u8>)>,
+    tombstones: bool,
+    key: Vec<u8>,
+    old_key: Vec<u8>,
+    header: Vec<u8>,
+    token: u64,
+    appended: bool,
+    /// Records of changes since the pipe began.
+    pub(super) events: u64,
+    /// When the records at hand are built, ns since 1970-01-01 UTC.
+    pub(super) now_ns: i64,
+}
+
+/// A change of one row, as the encoder wants it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowEvent<'b> {
+    pub op: Operation,
+    pub before: Option<Row<'b>>,
+    pub after: Option<Row<'b>>,
+    pub source: SourceBlock<'b>,
+}
+
+impl Outlet {
+    pub(super) fn new(config: &Config, driver: Driver, run_id: &str) -> Self {
+        let context = if config.encode.extended_headers {
+            crate::encode::envelope::context_headers(&config.encode, run_id)
+        } else {
+            Vec::new()
+        };
+        Self {
+            driver,
+            context,
+            tombstones: config.encode.tombstones,
+            key: Vec::with_capacity(256),
+            old_key: Vec::with_capacity(256),
+            header: Vec::with_capacity(256),
+            token: 0,
+            appended: false,
+            events: 0,
+            now_ns: 0,
+        }
+    }
+
+    fn producer(&mut self) -> &mut Producer {
+        self.driver.producer()
+    }
+
+    /// Reads the clock, for the records that follow.
+    pub(super) fn set_clock(&mut self) {
+        self.now_ns = net::now_unix_us() * 1000;
+    }
+
+    /// A token that covers every record appended so far; the same one as long as there is none.
+    pub(super) fn mark(&mut self) -> u64 {
+        if self.appended {
+            self.appended = false;
+            self.token += 1;
+            let token = self.token;
+            self.producer().mark(token);
+        }
+        self.token
+    }
+
+    /// Ends the transaction that the records appended so far are in.
+    pub(super) fn commit(&mut self) -> u64 {
+        self.appended = false;
+        self.token += 1;
+        let token = self.token;
+        self.producer().commit(token);
+        token
+    }
+
+    /// Whether a record was appended since the last mark or commit.
+    pub(super) fn has_unmarked(&self) -> bool {
+        self.appended
+    }
+
+    /// The record of one change; for a key that changed and for a deletion, the records.
+    pub(super) fn change(
+        &mut self,
+        table: &Captured,
+        change: &RowEvent<'_>,
+    ) -> Result<(), Error> {
+        let RowEvent { op, before, after, source } = *change;
+        self.key.clear();
+        match (op, before, after) {
+            (Operation::Update, Some(old), Some(new)) => {
+                let has_key = encode_key(table, new, &mut self.key)?;
+                self.old_key.clear();
+                encode_key(table, old, &mut self.old_key)?;
+                if has_key && self.old_key != self.key {
+                    return self.rekey(table, old, new, source);
+                }
+                self.write(table, has_key, None, &self.event(change))
+            }
+            (Operation::Delete, Some(old), _) => {
+                let has_key = encode_key(table, old, &mut self.key)?;
+                self.write(table, has_key, None, &self.event(change))?;
+                self.tombstone(table, has_key, None)
+            }
+            (_, _, Some(new)) => {
+                let has_key = encode_key(table, new, &mut self.key)?;
+                self.write(table, has_key, None, &self.event(change))
+            }
+            // A truncation: no row, no key.
+            _ => self.write(table, false, None, &self.event(change)),
+        }
+    }
+
+    /// A key that changed: the old one is deleted, with its tombstone, and the new one created.
+    /// The headers tell each of the other.
+    fn rekey(
+        &mut self,
+        table: &Captured,
+        old: Row<'_>,
+        new: Row<'_>,
+        source: SourceBlock<'_>,
+    ) -> Result<(), Error> {
+        std::mem::swap(&mut self.key, &mut self.old_key);
+        let mut header = std::mem::take(&mut self.header);
+        header.clear();
+        table.encoder.key_header(new, &mut header).map_err(column)?;
+        let now_ns = self.now_ns;
+        let delete = Event { op: Operation::Delete, before: Some(old), after: None, source, now_ns };
+        self.write(table, true, Some((NEW_KEY, &header)), &delete)?;
+        self.tombstone(table, true, Some((NEW_KEY, &header)))?;
+
+        std::mem::swap(&mut self.key, &mut self.old_key);
+        header.clear();
+        table.encoder.key_header(old, &mut header).map_err(column)?;
+        let create = Event { op: Operation::Create, before: None, after: Some(new), source, now_ns };
+        self.write(table, true, Some((OLD_KEY, &header)), &create)?;
+        self.header = header;
+        Ok(())
+    }
+
+    fn event<'b>(&self, change: &RowEvent<'b>) -> Event<'b> {
+        let RowEvent { op, before, after, source } = *change;
+        Event { op, before, after, source, now_ns: self.now_ns }
+    }
+
+    fn write(
+        &mut self,
+        table: &Captured,
+        has_key: bool,
+        header: Option<(&str, &[u8])>,
+        event: &Event<'_>,
+    ) -> Result<(), Error> {
+        let key = has_key.then_some(&self.key[..]);
+        let timestamp_ms = self.now_ns / 1_000_000;
+        let producer = self.driver.producer();
+        let partition = producer.partition(table.topic, key).unwrap_or_default();
+        loop {
+            let mut record = producer.append(table.topic, partition, timestamp_ms);
+            record.key(key);
+            // A record dropped unfinished leaves the batch as it was.
+            record.value_with(|out| table.encoder.value(event, out)).map_err(column)?;
+            put_headers(&mut record, header, &self.context);
+            match record.finish() {
+                Ok(()) => break,
+                Err(AppendError::Full) => producer.seal(table.topic, partition),
+                Err(AppendError::RecordTooLarge { bytes, max }) => {
+                    return Err(too_large(table, bytes, max));
+                }
+            }
+        }
+        self.appended = true;
+        self.events += 1;
+        Ok(())
+    }
+
+    fn tombstone(
+        &mut self,
+        table: &Captured,
+        has_key: bool,
+        header: Option<(&str, &[u8])>,
+    ) -> Result<(), Error> {
+        if !self.tombstones {
+            return Ok(());
+        }
+        let key = has_key.then_some(&self.key[..]);
+        let producer = self.driver.producer();
+        let partition = producer.partition(table.topic, key).unwrap_or_default();
+        let context = &self.context;
+        producer.record(table.topic, partition, self.now_ns / 1_000_000, |record| {
+            record.key(key);
+            record.value(None);
+            put_headers(record, header, context);
+        })?;
+        self.appended = true;
+        Ok(())
+    }
+
+    /// The topic's number, once its partitions are known: created where that is configured.
+    pub(super) async fn topic(&mut self, name: &str) -> Result<TopicId, Error> {
+        let topic = self.producer().topic(name);
+        self.driver.find(topic).await?;
+        Ok(topic)
+    }
+
+    /// The token behind which everything is acknowledged; with exactly-once, committed.
+    pub(super) fn acknowledged(&mut self) -> u64 {
+        self.producer().acknowledged()
+    }
+
+    /// Waits until everything that was appended is acknowledged, or committed.
+    pub(super) async fn drain(&mut self) -> Result<(), Error> {
+        if self.appended {
+            self.commit();
+        }
+        Ok(self.driver.drain().await?)
+    }
+
+    /// A record that is no change: a position, a heartbeat.
+    pub(super) fn plain(
+        &mut self,
+        topic: TopicId,
+        partition: i32,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), Error> {
+        let timestamp_ms = net::now_unix_us() / 1000;
+        self.producer().record(topic, partition, timestamp_ms, |record| {
+            record.key(Some(key));
+            record.value(Some(value));
+        })?;
+        self.appended = true;
+        Ok(())
+    }
+}
+
+const NEW_KEY: &str = "__debezium.newkey";
+const OLD_KEY: &str = "__debezium.oldkey";
+
+fn encode_key(table: &Captured, row: Row<'_>, out: &mut Vec<u8>) -> Result<bool, Error> {
+    table.encoder.key(row, out).map_err(column)
+}
+
+fn put_headers(
+    record: &mut RecordWriter<'_>,
+    first: Option<(&str, &[u8])>,
+    context: &[(String, Vec<u8>)],
+) {
+    if let Some((name, value)) = first {
+        record.header(name, Some(value));
+    }
+    for (name, value) in context {
+        record.header(name, Some(value));
+    }
+}
+
+fn too_large(table: &Captured, bytes: usize, max: usize) -> Error {
+    Error::fatal(
+        Blame::Data,
+        format!("a row of {}.{} is too large", table.table.schema, table.table.name),
+        format_args!("its record has {bytes} bytes, and max.request.size allows {max}"),
+    )
+    .remedy("raise producer.override.max.request.size, and max.message.bytes of the topic with it")
+}
+
+fn column(error: ColumnError) -> Error {
+    Error::fatal(Blame::Data, "a value cannot be encoded", error)
+}

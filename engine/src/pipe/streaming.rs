@@ -1,0 +1,482 @@
+//! The stream: from the slot's position to wherever the pipe is told to stop.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use pgwire::lsn::Lsn;
+use pgwire::pgoutput::Begin as BeginMessage;
+use pgwire::replication::StandbyStatusUpdate;
+use pgwire::session::Event;
+use tokio::time::Instant;
+
+use super::error::{Blame, Error};
+use super::keeper::Keeper;
+use super::outlet::RowEvent;
+use super::tables::Announced;
+use super::{Pipe, UNIX_TO_PG_US};
+use crate::capture::client::Streaming;
+use crate::capture::error::{PgError, PgFault};
+use crate::capture::inbox::Inbox;
+use crate::capture::stream::{ChangeKind, Decoder, Incoming, RowChange};
+use crate::config::Operation;
+use crate::encode::envelope::{SnapshotMark, SourceBlock, TransactionBlock};
+use crate::net;
+use crate::progress::offsets::{MessageType, StreamPosition};
+
+/// What the receive buffer holds when nothing is unusual: a read is worth its system call.
+const INBOX_BYTES: usize = 1 << 20;
+/// The largest message there can be, with its header.
+const INBOX_BYTES_MAX: usize = pgwire::frame::COPY_DATA_BYTES_MAX + 64;
+
+/// Where the stream begins, and what of it was sent before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    /// Asked of the server; zero: the slot's own position.
+    pub lsn: Lsn,
+    /// Sent before: the position inside the transaction that comes first.
+    pub inside: Option<StreamPosition>,
+    /// End of the last commit that was processed, for `source.sequence`.
+    pub last_commit: Option<Lsn>,
+}
+
+/// Why the stream ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// All that committed before the limit was sent.
+    Reached,
+    /// The pipe was told to stop.
+    Stopped,
+}
+
+/// A stream that runs.
+struct Stream {
+    connection: Streaming,
+    inbox: Inbox,
+    /// Status updates on their way to the server.
+    out: Vec<u8>,
+    decoder: Decoder,
+    transaction: Option<Transaction>,
+    /// Skipped until it is behind us.
+    inside: Option<StreamPosition>,
+    last_commit: Option<Lsn>,
+    /// The highest position the server has told of.
+    received: Lsn,
+    until: Option<Lsn>,
+    status_at: Instant,
+}
+
+/// The transaction at hand.
+#[derive(Debug)]
+struct Transaction {
+    xid: u32,
+    /// Commit time, us since 1970-01-01 UTC.
+    ts_us: i64,
+    origin: Option<(String, Lsn)>,
+    /// The last event: its LSN, its kind, and how many of the transaction's events have that LSN.
+    last: Option<(Lsn, MessageType, u64)>,
+    /// Events of captured tables so far.
+    order: i64,
+}
+
+/// Why decoding paused.
+enum Pause {
+    /// More bytes are needed.
+    Input,
+    /// The producer's buffer is full.
+    Full,
+    /// A table is announced.
+    Announced(Announced),
+    /// The limit is reached.
+    Reached,
+}
+
+/// Streams from `from`, until the pipe is told to stop or, with `until`, everything that committed
+/// before that position was sent.
+pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<End, Error> {
+    let connection = pipe.start_replication(from.lsn).await?;
+    pipe.tables.forget();
+    let inbox = Inbox::holding(&connection.received, INBOX_BYTES, INBOX_BYTES_MAX);
+    let mut stream = Stream {
+        connection,
+        inbox,
+        out: Vec::with_capacity(128),
+        decoder: Decoder::default(),
+        transaction: None,
+        inside: from.inside,
+        last_commit: from.last_commit,
+        received: from.lsn,
+        until,
+        status_at: Instant::now(),
+    };
+    loop {
+        pipe.outlet.set_clock();
+        let pause = stream.decode(pipe)?;
+        match pause {
+            Pause::Announced(announced) => {
+                stream.resolve(pipe, announced).await?;
+                continue;
+            }
+            Pause::Reached => {
+                pipe.drain().await?;
+                return Ok(End::Reached);
+            }
+            Pause::Input | Pause::Full => {}
+        }
+        if pipe.is_stopping() {
+            stream.stop(pipe).await?;
+            return Ok(End::Stopped);
+        }
+        let position = stream.position();
+        pipe.keeper.advance(&mut pipe.outlet, position)?;
+        let now = Instant::now();
+        stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
+        pipe.publish();
+        let deadline = stream.status_at.min(pipe.keeper.deadline(now));
+        stream.wait(pipe, matches!(pause, Pause::Input), deadline).await?;
+    }
+}
+
+impl Stream {
+    /// Decodes what has arrived, and appends the records.
+    fn decode(&mut self, pipe: &mut Pipe) -> Result<Pause, Error> {
+        loop {
+            if pipe.outlet.driver.producer().is_full() {
+                return Ok(Pause::Full);
+            }
+            let next = self.connection.session.next(self.inbox.bytes(), &mut self.out);
+            let Some((event, consumed)) = next.map_err(|error| PgError::new(&self.connection.target, error))? else {
+                return Ok(Pause::Input);
+            };
+            let body = match event {
+                Event::CopyData(body) => body,
+                Event::Notice(notice) => {
+                    tracing::warn!("PostgreSQL: {}", notice.message());
+                    self.inbox.consume(consumed);
+                    continue;
+                }
+                Event::ServerError(error) => {
+                    return Err(PgError::refused(&self.connection.target, &error, None).into());
+                }
+                Event::ParameterStatus { .. } => {
+                    self.inbox.consume(consumed);
+                    continue;
+                }
+                // The server shuts down once it has sent everything.
+                _ => return Err(PgError::new(&self.connection.target, PgFault::Closed).into()),
+            };
+            match self.decoder.decode(body).map_err(|error| PgError::new(&self.connection.target, error))? {
+                Incoming::Row(change) => {
+                    let transaction = self.transaction.as_mut();
+                    let Some(transaction) = transaction else {
+                        return Err(out_of_order("a change outside of a transaction"));
+                    };
+                    row(pipe, transaction, &mut self.inside, self.last_commit, &change)?;
+                }
+                Incoming::Begin { lsn, begin } => {
+                    if self.until.is_some_and(|until| begin.final_lsn >= until) {
+                        return Ok(Pause::Reached);
+                    }
+                    self.begin(lsn, begin);
+                }
+                Incoming::Commit(commit) => {
+                    let transaction = self.transaction.take();
+                    let xid = transaction.map_or(0, |transaction| transaction.xid);
+                    let ts_us = commit.committed_at + UNIX_TO_PG_US;
+                    // Whatever was sent of it before, this transaction is complete.
+                    self.inside = None;
+                    self.last_commit = Some(commit.end_lsn);
+                    self.received = self.received.max(commit.end_lsn);
+                    pipe.keeper.reached(
+                        &mut pipe.outlet,
+                        StreamPosition::commit(commit.end_lsn, xid, ts_us),
+                    );
+                }
+                Incoming::Keepalive(keepalive) => {
+                    self.received = self.received.max(keepalive.wal_end);
+                    if keepalive.reply_requested {
+                        self.status_at = Instant::now();
+                    }
+                    if self.transaction.is_none() {
+                        if self.until.is_some_and(|until| keepalive.wal_end >= until) {
+                            return Ok(Pause::Reached);
+                        }
+                        pipe.keeper.keepalive(
+                            &mut pipe.outlet,
+                            keepalive.wal_end,
+                            keepalive.reply_requested,
+                        );
+                    }
+                }
+                Incoming::Relation(relation) => {
+                    let announced = Announced::from(&relation);
+                    self.inbox.consume(consumed);
+                    return Ok(Pause::Announced(announced));
+                }
+                Incoming::Truncate { lsn, truncate } => {
+                    let relations: Vec<u32> = truncate.relations().collect();
+                    self.truncate(pipe, lsn, &relations)?;
+                }
+                Incoming::Origin(origin) => {
+                    if let Some(transaction) = &mut self.transaction {
+                        transaction.origin = Some((origin.name.to_owned(), origin.commit_lsn));
+                    }
+                }
+                Incoming::Message { .. } | Incoming::Nothing => {}
+                Incoming::Unasked => return Err(out_of_order("a message that was not asked for")),
+            }
+            self.inbox.consume(consumed);
+        }
+    }
+
+    fn begin(&mut self, lsn: Lsn, begin: BeginMessage) {
+        self.received = self.received.max(lsn);
+        self.transaction = Some(Transaction {
+            xid: begin.xid,
+            ts_us: begin.committed_at + UNIX_TO_PG_US,
+            origin: None,
+            last: None,
+            order: 0,
+        });
+        // The position inside a transaction is of the one that comes first, or of none any more.
+        if self.inside.is_some_and(|inside| inside.tx_id != Some(u64::from(begin.xid))) {
+            self.inside = None;
+        }
+    }
+
+    fn truncate(&mut self, pipe: &mut Pipe, lsn: Lsn, relations: &[u32]) -> Result<(), Error> {
+        let Some(transaction) = self.transaction.as_mut() else {
+            return Err(out_of_order("a truncation outside of a transaction"));
+        };
+        for &relation in relations {
+            let seen = transaction.count(lsn, MessageType::Truncate);
+            if was_sent(&mut self.inside, lsn, seen) || pipe.skips(Operation::Truncate) {
+                continue;
+            }
+            let Some(table) = pipe.tables.captured(relation)? else { continue };
+            transaction.order += 1;
+            let event = RowEvent {
+                op: Operation::Truncate,
+                before: None,
+                after: None,
+                source: transaction.source(lsn, self.last_commit, None),
+            };
+            pipe.outlet.change(table, &event)?;
+        }
+        Ok(())
+    }
+
+    /// Completes a table from the catalogue and the registry, while the server keeps hearing of us.
+    async fn resolve(&mut self, pipe: &mut Pipe, announced: Announced) -> Result<(), Error> {
+        let interval = pipe.config.source.status_update_interval.min(Duration::from_secs(10));
+        let Pipe { tables, catalog, registry, outlet, config, keeper, .. } = pipe;
+        let resolution = tables.resolve(announced, catalog, registry, outlet, config);
+        let mut resolution = pin!(resolution);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut resolution => return done,
+                () = tokio::time::sleep(interval) => {
+                    self.put_status(keeper.confirmed());
+                    while !self.out.is_empty() {
+                        self.write_some().await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last event that was appended, when it lies inside a transaction.
+    fn position(&self) -> Option<StreamPosition> {
+        let transaction = self.transaction.as_ref()?;
+        let (lsn, kind, events_at_lsn) = transaction.last?;
+        Some(StreamPosition {
+            lsn,
+            commit: self.last_commit,
+            tx_id: Some(u64::from(transaction.xid)),
+            ts_us: transaction.ts_us,
+            events_at_lsn,
+            kind,
+        })
+    }
+
+    /// Puts a status update when one is due, or the confirmed position has moved.
+    fn report(&mut self, keeper: &Keeper, interval: Duration, now: Instant) {
+        if now >= self.status_at || keeper.has_moved() {
+            self.put_status(keeper.take_confirmed());
+            self.status_at = now + interval;
+        }
+    }
+
+    fn put_status(&mut self, confirmed: Lsn) {
+        let status = StandbyStatusUpdate {
+            written: self.received.max(confirmed),
+            flushed: confirmed,
+            applied: confirmed,
+            sent_at: net::now_unix_us() - UNIX_TO_PG_US,
+            reply_requested: false,
+        };
+        status.put(&mut self.out);
+    }
+
+    /// Waits for whatever comes first: bytes of the stream, progress of the producer, `deadline`.
+    /// Status updates are written whether or not anything is read.
+    async fn wait(&mut self, pipe: &mut Pipe, read: bool, deadline: Instant) -> Result<(), Error> {
+        let Self { connection, inbox, out, .. } = self;
+        let mut drive = pin!(pipe.outlet.driver.drive());
+        let mut stopped = pin!(pipe.shutdown.changed());
+        let mut timer = pin!(tokio::time::sleep_until(deadline));
+        poll_fn(|cx| {
+            let mut progress = false;
+            if let Poll::Ready(result) = drive.as_mut().poll(cx) {
+                result?;
+                progress = true;
+            }
+            match poll_write(&mut connection.stream, out, cx) {
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(PgError::new(&connection.target, error).into())),
+            }
+            if read {
+                match inbox.poll_fill(&mut connection.stream, cx) {
+                    Poll::Ready(Ok(_)) => progress = true,
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(PgError::new(&connection.target, error).into()));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if stopped.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready() {
+                progress = true;
+            }
+            if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    async fn write_some(&mut self) -> Result<(), PgError> {
+        let written = poll_fn(|cx| poll_write(&mut self.connection.stream, &mut self.out, cx));
+        written.await.map_err(|error| PgError::new(&self.connection.target, error))
+    }
+
+    /// Sends what was appended, stores and confirms the position, and says good-bye.
+    async fn stop(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+        pipe.settle(self.position()).await?;
+        self.put_status(pipe.keeper.confirmed());
+        self.connection.session.terminate(&mut self.out);
+        while !self.out.is_empty() {
+            if self.write_some().await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes as much of `out` as the socket takes; ready when all of it is written.
+fn poll_write(
+    stream: &mut net::Stream,
+    out: &mut Vec<u8>,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<io::Result<()>> {
+    use tokio::io::AsyncWrite as _;
+    while !out.is_empty() {
+        match std::pin::Pin::new(&mut *stream).poll_write(cx, out) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(n)) => drop(out.drain(..n)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    std::pin::Pin::new(stream).poll_flush(cx)
+}
+
+/// One row's change: appended unless its table is not captured, it was sent before, or its
+/// operation is skipped.
+#[inline]
+fn row(
+    pipe: &mut Pipe,
+    transaction: &mut Transaction,
+    inside: &mut Option<StreamPosition>,
+    last_commit: Option<Lsn>,
+    change: &RowChange<'_>,
+) -> Result<(), Error> {
+    let (op, kind) = match change.kind {
+        ChangeKind::Insert => (Operation::Create, MessageType::Insert),
+        ChangeKind::Update => (Operation::Update, MessageType::Update),
+        ChangeKind::Delete => (Operation::Delete, MessageType::Delete),
+    };
+    let lsn = change.lsn;
+    let seen = transaction.count(lsn, kind);
+    if inside.is_some() && was_sent(inside, lsn, seen) {
+        return Ok(());
+    }
+    if pipe.skips(op) {
+        return Ok(());
+    }
+    let Some(table) = pipe.tables.captured(change.relation)? else { return Ok(()) };
+    transaction.order += 1;
+    let block = pipe.config.capture.transaction_metadata.then(|| TransactionBlock {
+        xid: transaction.xid,
+        lsn: lsn.0,
+        total_order: transaction.order,
+        collection_order: 0,
+    });
+    let event = RowEvent {
+        op,
+        before: change.old.map(|old| old.row),
+        after: change.new,
+        source: transaction.source(lsn, last_commit, block),
+    };
+    pipe.outlet.change(table, &event)
+}
+
+/// Whether the event at `lsn`, the `seen`-th there, lies before the position that was stored.
+fn was_sent(inside: &mut Option<StreamPosition>, lsn: Lsn, seen: u64) -> bool {
+    match inside {
+        Some(at) if lsn < at.lsn || (lsn == at.lsn && seen <= at.events_at_lsn) => true,
+        Some(_) => {
+            *inside = None;
+            false
+        }
+        None => false,
+    }
+}
+
+impl Transaction {
+    /// Counts an event; the answer is its number among those of the same LSN, from 1.
+    #[inline]
+    fn count(&mut self, lsn: Lsn, kind: MessageType) -> u64 {
+        let seen = match self.last {
+            Some((last, _, seen)) if last == lsn => seen + 1,
+            _ => 1,
+        };
+        self.last = Some((lsn, kind, seen));
+        seen
+    }
+
+    fn source(
+        &self,
+        lsn: Lsn,
+        last_commit: Option<Lsn>,
+        transaction: Option<TransactionBlock>,
+    ) -> SourceBlock<'_> {
+        SourceBlock {
+            ts_us: self.ts_us,
+            snapshot: SnapshotMark::False,
+            last_commit_lsn: last_commit.map(|lsn| lsn.0),
+            lsn: Some(lsn.0),
+            tx_id: Some(i64::from(self.xid)),
+            xmin: None,
+            origin: self.origin.as_ref().map(|(name, _)| name.as_str()),
+            origin_lsn: self.origin.as_ref().map(|(_, lsn)| lsn.0),
+            transaction,
+        }
+    }
+}
+
+fn out_of_order(what: &str) -> Error {
+    Error::fatal(Blame::Postgres, "the replication stream", what)
+        .remedy("something between penstock and PostgreSQL speaks another protocol version")
+}

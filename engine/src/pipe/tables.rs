@@ -1,0 +1,269 @@
+//! The tables of one stream: what was announced, completed from the catalogue, with its encoder.
+
+use std::collections::HashMap;
+
+use pgwire::pgoutput::Relation;
+
+use super::error::{Blame, Error};
+use super::outlet::Outlet;
+use crate::capture::catalog::Catalog;
+use crate::capture::relations::{Column, ReplicaIdentity, Table};
+use crate::config::{self, Config, Converter, SubjectName};
+use crate::encode::plan::{RowEncoder, SchemaIds, Schemas};
+use crate::encode::registry::{self, RegistryClient, Side};
+use crate::produce::TopicId;
+
+/// A captured table, ready for its rows.
+#[derive(Debug)]
+pub(super) struct Captured {
+    pub table: Table,
+    pub encoder: RowEncoder,
+    pub topic: TopicId,
+}
+
+/// A Relation message, kept beyond the buffer it arrived in.
+#[derive(Debug, Clone)]
+pub(super) struct Announced {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub replica_identity: u8,
+    pub columns: Vec<AnnouncedColumn>,
+}
+
+/// A column of it.
+#[derive(Debug, Clone)]
+pub(super) struct AnnouncedColumn {
+    pub identity: bool,
+    pub name: String,
+    pub type_oid: u32,
+    pub typmod: i32,
+}
+
+impl From<&Relation<'_>> for Announced {
+    fn from(relation: &Relation<'_>) -> Self {
+        Self {
+            oid: relation.oid,
+            schema: relation.schema().to_owned(),
+            name: relation.name.to_owned(),
+            replica_identity: relation.replica_identity.0,
+            columns: relation
+                .columns()
+                .map(|column| AnnouncedColumn {
+                    identity: column.identity(),
+                    name: column.name.to_owned(),
+                    type_oid: column.type_oid,
+                    typmod: column.typmod,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Tables by the oid that changes name them with.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// None: announced, and not captured.
+    places: HashMap<u32, Option<usize>>,
+    captured: Vec<Captured>,
+    /// The table of the change before: most changes are of the same table.
+    last: Option<(u32, Option<usize>)>,
+}
+
+impl Tables {
+    /// A new stream announces every table again.
+    pub(super) fn forget(&mut self) {
+        self.places.clear();
+        self.last = None;
+    }
+
+    /// The table with this oid; none: its changes are not captured.
+    ///
+    /// Errors: a change came before its table was announced.
+    #[inline]
+    pub(super) fn captured(&mut self, oid: u32) -> Result<Option<&Captured>, Error> {
+        let place = match self.last {
+            Some((last, place)) if last == oid => place,
+            _ => {
+                let Some(&place) = self.places.get(&oid) else { return Err(unannounced(oid)) };
+                self.last = Some((oid, place));
+                place
+            }
+        };
+        Ok(place.map(|place| &self.captured[place]))
+    }
+
+    /// Makes a table known: columns, order and types as announced; nullability, defaults and the
+    /// key from the catalogue as it is now; schema ids from the registry.
+    ///
+    /// Errors: what the catalogue, the registry or the broker said.
+    pub(super) async fn resolve(
+        &mut self,
+        announced: Announced,
+        catalog: &mut Catalog,
+        registries: &mut Registries,
+        outlet: &mut Outlet,
+        config: &Config,
+    ) -> Result<(), Error> {
+        self.last = None;
+        let oid = announced.oid;
+        if !config.capture.tables.accepts(&announced.schema, &announced.name) {
+            self.places.insert(oid, None);
+            return Ok(());
+        }
+        let table = complete(&announced, catalog).await?;
+        let known = self.captured.iter().position(|captured| captured.table == table);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let captured = prepare(table, registries, outlet, config).await?;
+                // Another revision of the same table takes the place of the one before.
+                match self.captured.iter().position(|old| old.table.oid == oid) {
+                    Some(place) => {
+                        self.captured[place] = captured;
+                        place
+                    }
+                    None => {
+                        self.captured.push(captured);
+                        self.captured.len() - 1
+                    }
+                }
+            }
+        };
+        self.places.insert(oid, Some(place));
+        Ok(())
+    }
+}
+
+/// Compiles a table's encoder: schemas derived, registered, and the topic known to the producer.
+pub(super) async fn prepare(
+    table: Table,
+    registries: &mut Registries,
+    outlet: &mut Outlet,
+    config: &Config,
+) -> Result<Captured, Error> {
+    let database = &config.source.database;
+    let refuse = |error: &dyn std::fmt::Display| {
+        Error::fatal(
+            Blame::Configuration,
+            format!("{}.{} cannot be captured", table.schema, table.name),
+            error,
+        )
+    };
+    let schemas = Schemas::derive(&table, &config.capture.columns, &config.encode)
+        .map_err(|error| refuse(&error))?;
+    let ids = registries.ids(&schemas, &config.encode).await?;
+    let encoder = RowEncoder::compile(&table, &schemas, &config.encode, database, ids)
+        .map_err(|error| refuse(&error))?;
+    let topic = outlet.topic(encoder.topic()).await?;
+    if schemas.key.is_none() {
+        tracing::warn!(
+            table = format!("{}.{}", table.schema, table.name),
+            "the table has no primary key and no usable unique index: its records have no key, \
+             and are spread over the topic's partitions"
+        );
+    }
+    Ok(Captured { table, encoder, topic })
+}
+
+fn unannounced(oid: u32) -> Error {
+    Error::fatal(
+        Blame::Postgres,
+        "the replication stream",
+        format_args!("a change of relation {oid}, which was not announced"),
+    )
+}
+
+/// The registries of the two converters, where they are Avro's.
+#[derive(Debug)]
+pub(super) struct Registries {
+    key: Option<(RegistryClient, SubjectName)>,
+    value: Option<(RegistryClient, SubjectName)>,
+}
+
+impl Registries {
+    /// Errors: an address or a credential that cannot be.
+    pub(super) fn new(config: &config::Encode) -> Result<Self, Error> {
+        let client = |converter: &Converter| match converter {
+            Converter::Avro(avro) => {
+                RegistryClient::new(avro).map(|client| Some((client, avro.subject_name)))
+            }
+            _ => Ok(None),
+        };
+        Ok(Self { key: client(&config.key_converter)?, value: client(&config.value_converter)? })
+    }
+
+    /// The ids of a table's schemas; 0 where the converter is not Avro.
+    async fn ids(
+        &mut self,
+        schemas: &Schemas,
+        config: &config::Encode,
+    ) -> Result<SchemaIds, Error> {
+        let mut ids = SchemaIds { key: schemas.key.as_ref().map(|_| 0), value: 0 };
+        let topic = &schemas.topic;
+        if let (Some((client, strategy)), Some(text)) = (&mut self.key, schemas.key_avro(config)) {
+            let name = schemas.key.as_ref().and_then(|key| key.name.as_deref());
+            let subject = registry::subject(*strategy, topic, Side::Key, name)?;
+            ids.key = Some(client.id(&subject, &text).await?);
+        }
+        if let (Some((client, strategy)), Some(text)) =
+            (&mut self.value, schemas.value_avro(config))
+        {
+            let name = schemas.value.name.as_deref();
+            let subject = registry::subject(*strategy, topic, Side::Value, name)?;
+            ids.value = client.id(&subject, &text).await?;
+        }
+        Ok(ids)
+    }
+}
+
+/// The table as announced, with what only the catalogue knows. A column that is gone there is
+/// nullable and has no default.
+async fn complete(announced: &Announced, catalog: &mut Catalog) -> Result<Table, Error> {
+    let known = catalog.table(announced.oid).await?;
+    let mut columns = Vec::with_capacity(announced.columns.len());
+    for column in &announced.columns {
+        let found = known
+            .as_ref()
+            .and_then(|table| table.columns.iter().find(|known| known.name == column.name));
+        let pg_type = match found {
+            Some(found) if found.pg_type.oid == column.type_oid => found.pg_type.clone(),
+            _ => catalog.pg_type(column.type_oid).await?,
+        };
+        columns.push(Column {
+            name: column.name.clone(),
+            pg_type,
+            typmod: column.typmod,
+            not_null: found.is_some_and(|found| found.not_null),
+            default: found.and_then(|found| found.default.clone()),
+            identity: column.identity,
+        });
+    }
+    let position = |name: &str| columns.iter().position(|column| column.name == name);
+    let key = match &known {
+        Some(table) => {
+            let names = table.key.iter().map(|&at| position(&table.columns[at].name));
+            names.collect::<Option<Vec<usize>>>()
+        }
+        None => None,
+    };
+    let replica_identity = match announced.replica_identity {
+        b'f' => ReplicaIdentity::Full,
+        b'i' => ReplicaIdentity::Index,
+        b'n' => ReplicaIdentity::Nothing,
+        _ => ReplicaIdentity::Default,
+    };
+    // Dropped meanwhile, or its key changed: the identity's columns were the key then.
+    let key = key.unwrap_or_else(|| match replica_identity {
+        ReplicaIdentity::Full => Vec::new(),
+        _ => (0..columns.len()).filter(|&at| columns[at].identity).collect(),
+    });
+    Ok(Table {
+        oid: announced.oid,
+        schema: announced.schema.clone(),
+        name: announced.name.clone(),
+        columns,
+        key,
+        replica_identity,
+    })
+}
