@@ -20,16 +20,16 @@ use std::time::Duration;
 use pgwire::backend::SqlState;
 use pgwire::lsn::Lsn;
 use pgwire::replication::{
-    CreateSlot, SlotSnapshot, publication_names, quote_identifier, quote_literal,
+    publication_names, quote_identifier, quote_literal,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use error::{Blame, Error};
 
-use crate::capture::catalog::{Catalog, SlotState};
+use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types};
 use crate::capture::client::{Client, Purpose, Streaming};
-use crate::capture::error::{PgError, Setup};
+use crate::capture::error::PgError;
 use crate::capture::relations::Table;
 use crate::config::{Config, Source, Filter, Operation, SnapshotMode, TopicCreation, offset_file};
 use crate::encode::registry::RegistryError;
@@ -96,7 +96,10 @@ pub struct TableStatus {
 /// A pipe at work.
 struct Pipe {
     config: Config,
-    catalog: Catalog,
+    /// For the catalogue.
+    client: Client,
+    server: Server,
+    types: Types,
     registry: Registries,
     outlet: Outlet,
     tables: Tables,
@@ -174,7 +177,9 @@ async fn attempt(
     established: &mut bool,
 ) -> Result<(), Error> {
     let mut driver = Driver::new(&config.sink)?;
-    let catalog = Catalog::connect(&config.source).await?;
+    let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
+    let server = Server::ask(&mut client).await?;
+    server.check_wal_level(client.target())?;
     let topic = offsets_topic(config, &mut driver).await?;
     let key = offsets::key(&config.name, &config.encode.topic_prefix);
     // A predecessor's open transaction is ended by now: what it stored can be read.
@@ -193,7 +198,9 @@ async fn attempt(
         outlet: Outlet::new(config, driver, &run_id()),
         tables: Tables::default(),
         keeper,
-        catalog,
+        client,
+        server,
+        types: Types::default(),
         status: status.clone(),
         draft: Status::default(),
         published_at: Instant::now(),
@@ -206,15 +213,17 @@ async fn attempt(
 
 impl Pipe {
     async fn run(&mut self, stored: Option<Stored>, established: &mut bool) -> Result<(), Error> {
-        let tables = self.catalog.captured(&self.config.capture).await?;
+        let Self { client, server, types, config, .. } = self;
+        let tables = catalog::captured_tables(client, types, &config.capture).await?;
         if tables.is_empty() {
             tracing::warn!(
-                connector = self.config.name,
+                connector = config.name,
                 "no table matches the filters: nothing is captured until one does"
             );
         }
-        self.catalog.ensure_publication(&self.config, &tables).await?;
-        let slot = self.catalog.slot(&self.config.source).await?;
+        let (source, capture) = (&config.source, &config.capture);
+        catalog::ensure_publication(client, server, source, capture, &tables).await?;
+        let slot = catalog::slot(client, server, source).await?;
         let wants = self.plan(stored, slot.as_ref())?;
         let from = match wants {
             Wants::Snapshot { catch_up } => {
@@ -225,8 +234,8 @@ impl Pipe {
             }
             Wants::Stream(from) => {
                 if slot.is_none() {
-                    let version = self.catalog.version();
-                    Exported::create(&self.config.source, version, false).await?.client.close().await;
+                    let exported = Exported::create(&self.config.source, &self.server, false);
+                    exported.await?.client.close().await;
                 }
                 from
             }
@@ -243,7 +252,7 @@ impl Pipe {
     }
 
     /// What the stored position, the slot and `snapshot.mode` together ask for.
-    fn plan(&self, stored: Option<Stored>, slot: Option<&SlotState>) -> Result<Wants, Error> {
+    fn plan(&self, stored: Option<Stored>, slot: Option<&Slot>) -> Result<Wants, Error> {
         let mode = self.config.capture.snapshot_mode;
         let stream = |position: StreamPosition| {
             Wants::Stream(Begin {
@@ -264,7 +273,7 @@ impl Pipe {
                 .remedy("set snapshot.mode to initial or when_needed"));
             }
             (_, SnapshotMode::NoData) if stored.is_none() => {
-                Wants::Stream(fresh(slot.map_or(Lsn(0), |slot| slot.confirmed_flush)))
+                Wants::Stream(fresh(slot.and_then(|slot| slot.confirmed_flush_lsn).unwrap_or(Lsn(0))))
             }
             (None, _) => Wants::Snapshot { catch_up: None },
             (Some(Stored::Snapshot(at)), _) if !at.completed => {
@@ -286,7 +295,7 @@ impl Pipe {
                 self.position_lost(from.lsn, "the replication slot does not exist")
             }
             (Wants::Stream(from), Some(slot))
-                if stored.is_some() && slot.restart.is_none_or(|restart| restart > from.lsn) =>
+                if stored.is_some() && slot.restart_lsn.is_none_or(|restart| restart > from.lsn) =>
             {
                 self.position_lost(from.lsn, "the replication slot no longer holds its WAL")
             }
@@ -325,8 +334,8 @@ impl Pipe {
     /// deletion is missed.
     async fn snapshot(
         &mut self,
-        tables: Vec<Table>,
-        slot: Option<&SlotState>,
+        tables: Vec<CapturedTable>,
+        slot: Option<&Slot>,
         catch_up: Option<Begin>,
         established: &mut bool,
     ) -> Result<Option<Begin>, Error> {
@@ -342,7 +351,7 @@ impl Pipe {
             slot = source.slot,
             "waiting for the slot's consistent point: every transaction that runs now must end"
         );
-        let exported = Exported::create(source, self.catalog.version(), slot.is_some()).await?;
+        let exported = Exported::create(source, &self.server, slot.is_some()).await?;
         let mut client = Client::connect(source, Purpose::Query, "penstock snapshot").await?;
         let (ts_us, tx_id) = exported.import(&mut client, &tables).await?;
         let lsn = exported.lsn;
@@ -358,20 +367,20 @@ impl Pipe {
             }
         }
         self.enter(Phase::Snapshot);
-        let captured = &self.config.capture.snapshot_tables;
-        let tables: Vec<Table> = tables
-            .into_iter()
-            .filter(|table| captured.accepts(&format!("{}.{}", table.schema, table.name)))
-            .collect();
-        for table in &tables {
-            let estimate = self.catalog.estimate(table.oid).await?;
+        let copied = &self.config.capture.snapshot_tables;
+        let mut chosen = Vec::with_capacity(tables.len());
+        for CapturedTable { table, rows, .. } in tables {
             let name = format!("{}.{}", table.schema, table.name);
-            self.draft.tables.push(TableStatus { name, estimate, rows: 0, done: false });
+            if copied.accepts(&name) {
+                let estimate = rows.unwrap_or_default();
+                self.draft.tables.push(TableStatus { name, estimate, rows: 0, done: false });
+                chosen.push(table);
+            }
         }
         let position =
             SnapshotPosition { lsn, tx_id, ts_us, completed: false };
         let started = Instant::now();
-        if !copying::run(self, &mut client, tables, position).await? {
+        if !copying::run(self, &mut client, chosen, position).await? {
             return Ok(None);
         }
         self.publish_now();
@@ -484,7 +493,7 @@ impl Pipe {
             let source = &self.config.source;
             let mut client =
                 Client::connect(source, Purpose::Replication, "penstock drop slot").await?;
-            client.simple_query(&pgwire::replication::drop_slot(&source.slot, true)).await?;
+            catalog::remove_slot(&mut client, source).await?;
             client.close().await;
         }
         Ok(())
@@ -524,7 +533,7 @@ struct Exported {
 
 impl Exported {
     /// Creates the connector's slot or, where that exists, a temporary one beside it.
-    async fn create(source: &Source, version: u32, beside: bool) -> Result<Self, PgError> {
+    async fn create(source: &Source, server: &Server, beside: bool) -> Result<Self, PgError> {
         let mut client = Client::connect(source, Purpose::Replication, "penstock slot").await?;
         let name = if beside {
             let stem: String = source.slot.chars().take(48).collect();
@@ -532,27 +541,10 @@ impl Exported {
         } else {
             source.slot.clone()
         };
-        let command = CreateSlot {
-            name: &name,
-            plugin: "pgoutput",
-            temporary: beside,
-            snapshot: SlotSnapshot::Export,
-            two_phase: false,
-            failover: source.slot_failover && !beside && version >= 170_000,
-        };
-        let answer = |expected| PgError::new(client.target(), Setup::Answer { expected });
-        let command = command.command(version).map_err(|_| answer("a slot's options"))?;
-        let rows = client.simple_query(&command).await?;
-        let answer = || {
-            let expected = "a slot's consistent point and snapshot";
-            PgError::new(client.target(), Setup::Answer { expected })
-        };
-        let row = rows.into_iter().next().ok_or_else(answer)?;
-        let [_, Some(lsn), Some(snapshot), ..] = &row[..] else { return Err(answer()) };
-        let lsn = lsn.parse().map_err(|_| answer())?;
+        let slot = catalog::create_slot(&mut client, server, source, &name, beside).await?;
+        let lsn = slot.consistent_point;
         tracing::info!(slot = name, %lsn, temporary = beside, "replication slot created");
-        let snapshot = snapshot.clone();
-        Ok(Self { client, lsn, snapshot })
+        Ok(Self { client, lsn, snapshot: slot.snapshot.unwrap_or_default() })
     }
 
     /// Begins a transaction on `client` that sees what the slot's stream does not bring, and keeps
@@ -561,12 +553,12 @@ impl Exported {
     async fn import(
         &self,
         client: &mut Client,
-        tables: &[Table],
+        tables: &[CapturedTable],
     ) -> Result<(i64, Option<u64>), PgError> {
         let snapshot = quote_literal(&self.snapshot);
         client.simple_query("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
         client.simple_query(&format!("SET TRANSACTION SNAPSHOT {snapshot}")).await?;
-        for table in tables {
+        for CapturedTable { table, .. } in tables {
             let (schema, name) = (quote_identifier(&table.schema), quote_identifier(&table.name));
             client.simple_query(&format!("LOCK TABLE {schema}.{name} IN ACCESS SHARE MODE")).await?;
         }

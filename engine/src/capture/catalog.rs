@@ -828,15 +828,6 @@ pub async fn slot(
     Ok(Some(slot))
 }
 
-/// A slot that is ready to be started from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SlotState {
-    /// It was there.
-    Found(Slot),
-    /// It was made.
-    Created(CreatedSlot),
-}
-
 /// A slot that was just made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedSlot {
@@ -848,46 +839,29 @@ pub struct CreatedSlot {
     pub snapshot: Option<String>,
 }
 
-/// Sees to it that the slot is there: looks by `query`, makes it by `replication`, which is a
-/// connection for [`super::client::Purpose::Replication`].
+/// Makes a slot by `replication`, a connection for [`super::client::Purpose::Replication`], and
+/// exports the snapshot of its consistent point; a temporary one is gone with that connection.
+/// `slot.failover` counts on primaries from 17 on, and is ignored elsewhere.
 ///
-/// Making one waits until every transaction that is running has ended, however long that takes,
-/// and the server says nothing meanwhile; dropping the future and the client drops the half-made
-/// slot.
-///
-/// Errors: [`PgError`]; see [`slot`], and [`Setup::WalLevel`].
-pub async fn ensure_slot(
-    query: &mut Client,
-    replication: &mut Client,
-    server: &Server,
-    source: &Source,
-    snapshot: SlotSnapshot,
-) -> Result<SlotState, PgError> {
-    server.check_wal_level(query.target())?;
-    if let Some(slot) = slot(query, server, source).await? {
-        return Ok(SlotState::Found(slot));
-    }
-    create_slot(replication, server, source, snapshot)
-        .await
-        .map(SlotState::Created)
-}
-
-/// Makes the slot. `slot.failover` counts on primaries from 17 on, and is ignored elsewhere.
+/// It waits until every transaction that is running has ended, however long that takes, and the
+/// server says nothing meanwhile; dropping the future and the client drops the half-made slot.
 ///
 /// Errors: [`PgError`].
 pub async fn create_slot(
     replication: &mut Client,
     server: &Server,
     source: &Source,
-    snapshot: SlotSnapshot,
+    name: &str,
+    temporary: bool,
 ) -> Result<CreatedSlot, PgError> {
+    let primary = server.version >= 170_000 && !server.in_recovery;
     let slot = CreateSlot {
-        name: &source.slot,
+        name,
         plugin: "pgoutput",
-        temporary: false,
-        snapshot,
+        temporary,
+        snapshot: SlotSnapshot::Export,
         two_phase: false,
-        failover: source.slot_failover && server.version >= 170_000 && !server.in_recovery,
+        failover: source.slot_failover && primary && !temporary,
     };
     let command = slot
         .command(server.version)

@@ -311,6 +311,26 @@ impl Client {
         }
     }
 
+    /// Sends `sql` and leaves its answer to the caller, who reads [`Self::raw`] up to
+    /// ReadyForQuery: COPY, parsed where it arrives.
+    ///
+    /// Errors: [`PgError`].
+    pub async fn begin(&mut self, sql: &str) -> Result<(), PgError> {
+        self.command(sql)?;
+        let sent = async {
+            self.stream.write_all(&self.outbox).await?;
+            self.stream.flush().await
+        };
+        let sent = sent.await;
+        self.outbox.clear();
+        sent.map_err(|error| self.fail(error))
+    }
+
+    /// The socket and the machine, for an answer that the caller reads.
+    pub fn raw(&mut self) -> (&mut Stream, &mut Session) {
+        (&mut self.stream, &mut self.session)
+    }
+
     /// Runs START_REPLICATION and hands out the connection once the stream has begun.
     ///
     /// Errors: [`PgError`].

@@ -271,8 +271,8 @@ impl Stream {
     /// Completes a table from the catalogue and the registry, while the server keeps hearing of us.
     async fn resolve(&mut self, pipe: &mut Pipe, announced: Announced) -> Result<(), Error> {
         let interval = pipe.config.source.status_update_interval.min(Duration::from_secs(10));
-        let Pipe { tables, catalog, registry, outlet, config, keeper, .. } = pipe;
-        let resolution = tables.resolve(announced, catalog, registry, outlet, config);
+        let Pipe { tables, client, types, registry, outlet, config, keeper, .. } = pipe;
+        let resolution = tables.resolve(announced, (client, types), registry, outlet, config);
         let mut resolution = pin!(resolution);
         loop {
             tokio::select! {

@@ -6,7 +6,8 @@ use pgwire::pgoutput::Relation;
 
 use super::error::{Blame, Error};
 use super::outlet::Outlet;
-use crate::capture::catalog::Catalog;
+use crate::capture::catalog::{self, Types};
+use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
 use crate::config::{self, Config, Converter, SubjectName};
 use crate::encode::plan::{RowEncoder, SchemaIds, Schemas};
@@ -100,7 +101,7 @@ impl Tables {
     pub(super) async fn resolve(
         &mut self,
         announced: Announced,
-        catalog: &mut Catalog,
+        (client, types): (&mut Client, &mut Types),
         registries: &mut Registries,
         outlet: &mut Outlet,
         config: &Config,
@@ -111,7 +112,7 @@ impl Tables {
             self.places.insert(oid, None);
             return Ok(());
         }
-        let table = complete(&announced, catalog).await?;
+        let table = complete(&announced, client, types).await?;
         let known = self.captured.iter().position(|captured| captured.table == table);
         let place = match known {
             Some(place) => place,
@@ -219,20 +220,24 @@ impl Registries {
 
 /// The table as announced, with what only the catalogue knows. A column that is gone there is
 /// nullable and has no default.
-async fn complete(announced: &Announced, catalog: &mut Catalog) -> Result<Table, Error> {
-    let known = catalog.table(announced.oid).await?;
+async fn complete(
+    announced: &Announced,
+    client: &mut Client,
+    types: &mut Types,
+) -> Result<Table, Error> {
+    // An enum may have got a label since.
+    types.clear();
+    let known = catalog::tables(client, types, &[announced.oid]).await?.pop();
+    let oids: Vec<u32> = announced.columns.iter().map(|column| column.type_oid).collect();
+    types.learn(client, &oids).await?;
     let mut columns = Vec::with_capacity(announced.columns.len());
     for column in &announced.columns {
         let found = known
             .as_ref()
             .and_then(|table| table.columns.iter().find(|known| known.name == column.name));
-        let pg_type = match found {
-            Some(found) if found.pg_type.oid == column.type_oid => found.pg_type.clone(),
-            _ => catalog.pg_type(column.type_oid).await?,
-        };
         columns.push(Column {
             name: column.name.clone(),
-            pg_type,
+            pg_type: types.get_or_unknown(column.type_oid),
             typmod: column.typmod,
             not_null: found.is_some_and(|found| found.not_null),
             default: found.and_then(|found| found.default.clone()),
