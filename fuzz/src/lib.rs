@@ -1,6 +1,7 @@
 //! Fuzz targets: each a plain function of bytes whose claim is stronger than "no crash".
 
 pub mod avro;
+pub mod config;
 pub mod kafkawire_batch;
 
 /// The name that a target's folder in the corpus has, and its function.
@@ -12,6 +13,11 @@ pub const TARGETS: &[Target] = &[
     ("avro/decimals", avro::decimals),
     ("avro/reader", avro::reader),
     ("avro/schema", avro::schema),
+    ("config/connector", config::connector),
+    ("config/load", config::load),
+    ("config/offsets", config::offsets),
+    ("config/pattern", config::pattern),
+    ("config/properties", config::properties),
     ("kafkawire_batch/batches", kafkawire_batch::batches),
     ("kafkawire_batch/build", kafkawire_batch::build),
     (

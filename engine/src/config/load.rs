@@ -1254,15 +1254,23 @@ impl Load {
             .connect
             .text(SIDES[side])
             .or_else(|| scopes.worker.text(SIDES[side]));
-        match class.and_then(|class| class.rsplit('.').next()) {
-            Some("JsonConverter") => Converter::Json(JsonConverter {
+        // By the rows that its settings were read with: where the class is none that we have, another
+        // one stands in here, and the problem is noted.
+        let own = match class.and_then(|class| class.rsplit('.').next()) {
+            _ if std::ptr::eq(scope.section, &JSON) => "JsonConverter",
+            _ if std::ptr::eq(scope.section, &AVRO) => "AvroConverter",
+            Some("JsonConverter" | "AvroConverter") | None => "SimpleHeaderConverter",
+            Some(class) => class,
+        };
+        match own {
+            "JsonConverter" => Converter::Json(JsonConverter {
                 schemas_enable: scope.boolean("schemas.enable"),
                 decimal_numeric: scope
                     .text("decimal.format")
                     .is_some_and(|f| f.eq_ignore_ascii_case("NUMERIC")),
                 replace_null_with_default: scope.boolean("replace.null.with.default"),
             }),
-            Some("AvroConverter") => {
+            "AvroConverter" => {
                 let strategy =
                     ["key.subject.name.strategy", "value.subject.name.strategy"][side.min(1)];
                 let strategy = scope.required(strategy);
@@ -1282,8 +1290,8 @@ impl Load {
                     },
                 })
             }
-            Some("StringConverter") => Converter::String,
-            Some("ByteArrayConverter") => Converter::ByteArray,
+            "StringConverter" => Converter::String,
+            "ByteArrayConverter" => Converter::ByteArray,
             _ => Converter::SimpleHeader,
         }
     }

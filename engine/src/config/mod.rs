@@ -491,6 +491,7 @@ named!(NameAdjustment { None = "none", Avro = "avro", AvroUnicode = "avro_unicod
 
 /// What turns a Connect value into bytes.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there are three of them")]
 pub enum Converter {
     /// `org.apache.kafka.connect.json.JsonConverter`
     Json(JsonConverter),

@@ -364,6 +364,11 @@ fn converters_are_not_merged() {
         config("", &format!("{avro}{own}")).encode.field_names,
         NameAdjustment::Avro
     );
+    // Neither ours nor the worker's, whose settings are others.
+    assert_eq!(
+        problems("", "value.converter=com.acme.JsonConverter").len(),
+        1
+    );
     // A worker's file without converters, when the connector has its own.
     let worker = "bootstrap.servers=a:1";
     let connector = format!(
