@@ -19,9 +19,7 @@ use std::time::Duration;
 
 use pgwire::backend::SqlState;
 use pgwire::lsn::Lsn;
-use pgwire::replication::{
-    publication_names, quote_identifier, quote_literal,
-};
+use pgwire::replication::{publication_names, quote_identifier, quote_literal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -31,7 +29,7 @@ use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types};
 use crate::capture::client::{Client, Purpose, Streaming};
 use crate::capture::error::PgError;
 use crate::capture::relations::Table;
-use crate::config::{Config, Source, Filter, Operation, SnapshotMode, TopicCreation, offset_file};
+use crate::config::{Config, Filter, Operation, SnapshotMode, Source, TopicCreation, offset_file};
 use crate::encode::registry::RegistryError;
 use crate::net;
 use crate::produce::{self, Driver, Isolation};
@@ -150,7 +148,11 @@ pub async fn run(
             attempt = failures,
             "{error}; trying again"
         );
-        status.send_modify(|status| status.phase = Phase::Waiting { why: error.to_string() });
+        status.send_modify(|status| {
+            status.phase = Phase::Waiting {
+                why: error.to_string(),
+            }
+        });
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
@@ -161,7 +163,9 @@ pub async fn run(
 /// Half a second at first, doubling up to `longest`; up to a quarter less, so that many pipes do
 /// not come back at once.
 fn jittered(longest: Duration, failures: u32) -> Duration {
-    let wait = Duration::from_millis(500).saturating_mul(1 << failures.min(10)).min(longest);
+    let wait = Duration::from_millis(500)
+        .saturating_mul(1 << failures.min(10))
+        .min(longest);
     wait - wait.mul_f64(f64::from(random_u32() % 256) / 1024.0)
 }
 
@@ -185,14 +189,20 @@ async fn attempt(
     // A predecessor's open transaction is ended by now: what it stored can be read.
     driver.establish().await?;
     let stored = read_stored(config, &key).await?;
-    let partition = driver.producer().partition(topic, Some(&key)).unwrap_or_default();
-    let keeper = Keeper::new(
+    let partition = driver
+        .producer()
+        .partition(topic, Some(&key))
+        .unwrap_or_default();
+    let mut keeper = Keeper::new(
         topic,
         partition,
         key,
         config.sink.exactly_once,
         config.offsets.flush_interval,
     );
+    if let Some(Stored::Stream(position)) = stored {
+        keeper.resume(position);
+    }
     let mut pipe = Pipe {
         registry: Registries::new(&config.encode)?,
         outlet: Outlet::new(config, driver, &run_id()),
@@ -213,7 +223,13 @@ async fn attempt(
 
 impl Pipe {
     async fn run(&mut self, stored: Option<Stored>, established: &mut bool) -> Result<(), Error> {
-        let Self { client, server, types, config, .. } = self;
+        let Self {
+            client,
+            server,
+            types,
+            config,
+            ..
+        } = self;
         let tables = catalog::captured_tables(client, types, &config.capture).await?;
         if tables.is_empty() {
             tracing::warn!(
@@ -227,7 +243,10 @@ impl Pipe {
         let wants = self.plan(stored, slot.as_ref())?;
         let from = match wants {
             Wants::Snapshot { catch_up } => {
-                match self.snapshot(tables, slot.as_ref(), catch_up, established).await? {
+                match self
+                    .snapshot(tables, slot.as_ref(), catch_up, established)
+                    .await?
+                {
                     Some(from) => from,
                     None => return Ok(()),
                 }
@@ -261,7 +280,11 @@ impl Pipe {
                 last_commit: position.commit,
             })
         };
-        let fresh = |lsn: Lsn| Begin { lsn, inside: None, last_commit: None };
+        let fresh = |lsn: Lsn| Begin {
+            lsn,
+            inside: None,
+            last_commit: None,
+        };
         let wants = match (stored, mode) {
             (Some(Stored::Snapshot(at)), SnapshotMode::NoData) if !at.completed => {
                 return Err(Error::fatal(
@@ -272,18 +295,21 @@ impl Pipe {
                 )
                 .remedy("set snapshot.mode to initial or when_needed"));
             }
-            (_, SnapshotMode::NoData) if stored.is_none() => {
-                Wants::Stream(fresh(slot.and_then(|slot| slot.confirmed_flush_lsn).unwrap_or(Lsn(0))))
-            }
+            (_, SnapshotMode::NoData) if stored.is_none() => Wants::Stream(fresh(
+                slot.and_then(|slot| slot.confirmed_flush_lsn)
+                    .unwrap_or(Lsn(0)),
+            )),
             (None, _) => Wants::Snapshot { catch_up: None },
-            (Some(Stored::Snapshot(at)), _) if !at.completed => {
-                Wants::Snapshot { catch_up: Some(fresh(at.lsn)) }
-            }
-            (Some(Stored::Snapshot(at)), SnapshotMode::Always) => {
-                Wants::Snapshot { catch_up: Some(fresh(at.lsn)) }
-            }
+            (Some(Stored::Snapshot(at)), _) if !at.completed => Wants::Snapshot {
+                catch_up: Some(fresh(at.lsn)),
+            },
+            (Some(Stored::Snapshot(at)), SnapshotMode::Always) => Wants::Snapshot {
+                catch_up: Some(fresh(at.lsn)),
+            },
             (Some(Stored::Stream(at)), SnapshotMode::Always) => match stream(at) {
-                Wants::Stream(from) => Wants::Snapshot { catch_up: Some(from) },
+                Wants::Stream(from) => Wants::Snapshot {
+                    catch_up: Some(from),
+                },
                 wants @ Wants::Snapshot { .. } => wants,
             },
             (Some(Stored::Snapshot(at)), _) => Wants::Stream(fresh(at.lsn)),
@@ -295,7 +321,8 @@ impl Pipe {
                 self.position_lost(from.lsn, "the replication slot does not exist")
             }
             (Wants::Stream(from), Some(slot))
-                if stored.is_some() && slot.restart_lsn.is_none_or(|restart| restart > from.lsn) =>
+                if stored.is_some()
+                    && slot.restart_lsn.is_none_or(|restart| restart > from.lsn) =>
             {
                 self.position_lost(from.lsn, "the replication slot no longer holds its WAL")
             }
@@ -373,23 +400,41 @@ impl Pipe {
             let name = format!("{}.{}", table.schema, table.name);
             if copied.accepts(&name) {
                 let estimate = rows.unwrap_or_default();
-                self.draft.tables.push(TableStatus { name, estimate, rows: 0, done: false });
+                self.draft.tables.push(TableStatus {
+                    name,
+                    estimate,
+                    rows: 0,
+                    done: false,
+                });
                 chosen.push(table);
             }
         }
-        let position =
-            SnapshotPosition { lsn, tx_id, ts_us, completed: false };
+        let position = SnapshotPosition {
+            lsn,
+            tx_id,
+            ts_us,
+            completed: false,
+        };
         let started = Instant::now();
         if !copying::run(self, &mut client, chosen, position).await? {
             return Ok(None);
         }
         self.publish_now();
         tracing::info!(
-            rows = self.draft.tables.iter().map(|table| table.rows).sum::<u64>(),
+            rows = self
+                .draft
+                .tables
+                .iter()
+                .map(|table| table.rows)
+                .sum::<u64>(),
             seconds = started.elapsed().as_secs_f64(),
             "snapshot is complete"
         );
-        Ok(Some(Begin { lsn, inside: None, last_commit: None }))
+        Ok(Some(Begin {
+            lsn,
+            inside: None,
+            last_commit: None,
+        }))
     }
 
     /// What reads one table in the snapshot: its captured columns and the key's, in the table's
@@ -401,7 +446,11 @@ impl Pipe {
             .iter()
             .enumerate()
             .map(|(at, column)| {
-                let captured = self.config.capture.columns.accepts(&format!("{name}.{}", column.name));
+                let captured = self
+                    .config
+                    .capture
+                    .columns
+                    .accepts(&format!("{name}.{}", column.name));
                 if captured || table.key.contains(&at) {
                     quote_identifier(&column.name)
                 } else {
@@ -427,7 +476,12 @@ impl Pipe {
         let source = &self.config.source;
         let publication = publication_names(&[&source.publication]);
         let mut options = vec![("proto_version", "1"), ("publication_names", &*publication)];
-        options.extend(source.slot_stream_params.iter().map(|(name, value)| (&**name, &**value)));
+        options.extend(
+            source
+                .slot_stream_params
+                .iter()
+                .map(|(name, value)| (&**name, &**value)),
+        );
         let command = pgwire::replication::start(&source.slot, from, &options);
         let mut failures = 0;
         loop {
@@ -544,7 +598,11 @@ impl Exported {
         let slot = catalog::create_slot(&mut client, server, source, &name, beside).await?;
         let lsn = slot.consistent_point;
         tracing::info!(slot = name, %lsn, temporary = beside, "replication slot created");
-        Ok(Self { client, lsn, snapshot: slot.snapshot.unwrap_or_default() })
+        Ok(Self {
+            client,
+            lsn,
+            snapshot: slot.snapshot.unwrap_or_default(),
+        })
     }
 
     /// Begins a transaction on `client` that sees what the slot's stream does not bring, and keeps
@@ -556,11 +614,20 @@ impl Exported {
         tables: &[CapturedTable],
     ) -> Result<(i64, Option<u64>), PgError> {
         let snapshot = quote_literal(&self.snapshot);
-        client.simple_query("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        client.simple_query(&format!("SET TRANSACTION SNAPSHOT {snapshot}")).await?;
+        client
+            .simple_query("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            .await?;
+        client
+            .simple_query(&format!("SET TRANSACTION SNAPSHOT {snapshot}"))
+            .await?;
         for CapturedTable { table, .. } in tables {
-            let (schema, name) = (quote_identifier(&table.schema), quote_identifier(&table.name));
-            client.simple_query(&format!("LOCK TABLE {schema}.{name} IN ACCESS SHARE MODE")).await?;
+            let (schema, name) = (
+                quote_identifier(&table.schema),
+                quote_identifier(&table.name),
+            );
+            client
+                .simple_query(&format!("LOCK TABLE {schema}.{name} IN ACCESS SHARE MODE"))
+                .await?;
         }
         let rows = client
             .simple_query(
@@ -570,7 +637,9 @@ impl Exported {
             .await?;
         let row = rows.into_iter().next().unwrap_or_default();
         let number = |at: usize| row.get(at).cloned().flatten();
-        let ts_us = number(0).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let ts_us = number(0)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default();
         Ok((ts_us, number(1).and_then(|text| text.parse().ok())))
     }
 }
@@ -601,21 +670,31 @@ async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::
 }
 
 /// The position that was stored last: in the topic, else in the file of a standalone worker.
-async fn read_stored(
-    config: &Config,
-    key: &[u8],
-) -> Result<Option<Stored>, Error> {
+async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<Stored>, Error> {
     let topic = &config.offsets.topic;
     let records = produce::read_topic(&config.sink, topic, Isolation::ReadCommitted).await?;
-    let last = records.into_iter().rev().find(|record| record.key.as_deref() == Some(key));
+    let last = records
+        .into_iter()
+        .rev()
+        .find(|record| record.key.as_deref() == Some(key));
     let unreadable = |from: &str, why: String| {
-        Error::fatal(Blame::Data, format!("the position of {} in {from}", config.name), why)
+        Error::fatal(
+            Blame::Data,
+            format!("the position of {} in {from}", config.name),
+            why,
+        )
     };
     if let Some(record) = last {
-        let Some(value) = record.value else { return Ok(None) };
-        return offsets::parse(&value).map(Some).map_err(|why| unreadable(topic, why));
+        let Some(value) = record.value else {
+            return Ok(None);
+        };
+        return offsets::parse(&value)
+            .map(Some)
+            .map_err(|why| unreadable(topic, why));
     }
-    let Some(file) = &config.offsets.file else { return Ok(None) };
+    let Some(file) = &config.offsets.file else {
+        return Ok(None);
+    };
     let bytes = match std::fs::read(file) {
         Ok(bytes) if bytes.is_empty() => return Ok(None),
         Ok(bytes) => bytes,
@@ -651,7 +730,14 @@ fn run_id() -> String {
     bytes[6] = bytes[6] & 0x0f | 0x70;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 impl From<PgError> for Error {
@@ -659,7 +745,13 @@ impl From<PgError> for Error {
         let remedy = error.remedy().map(str::to_owned);
         let retriable = error.retriable();
         let what = format!("PostgreSQL {}", error.target);
-        Self { blame: Blame::Postgres, what, why: error.fault.to_string(), remedy, retriable }
+        Self {
+            blame: Blame::Postgres,
+            what,
+            why: error.fault.to_string(),
+            remedy,
+            retriable,
+        }
     }
 }
 
@@ -671,7 +763,13 @@ impl From<produce::Error> for Error {
             produce::Error::RecordTooLarge { .. } => Blame::Data,
             _ => Blame::Kafka,
         };
-        Self { blame, what: "Kafka".to_owned(), why: error.to_string(), remedy: None, retriable }
+        Self {
+            blame,
+            what: "Kafka".to_owned(),
+            why: error.to_string(),
+            remedy: None,
+            retriable,
+        }
     }
 }
 
@@ -679,6 +777,12 @@ impl From<RegistryError> for Error {
     fn from(error: RegistryError) -> Self {
         let retriable = error.retriable();
         let what = "schema registry".to_owned();
-        Self { blame: Blame::Registry, what, why: error.to_string(), remedy: None, retriable }
+        Self {
+            blame: Blame::Registry,
+            what,
+            why: error.to_string(),
+            remedy: None,
+            retriable,
+        }
     }
 }

@@ -105,7 +105,13 @@ impl Decoder {
                 index(&mut self.new, insert.new, None);
                 let new = Some(self.new.row(bytes));
                 let (relation, kind) = (insert.relation, ChangeKind::Insert);
-                Incoming::Row(RowChange { relation, lsn, kind, old: None, new })
+                Incoming::Row(RowChange {
+                    relation,
+                    lsn,
+                    kind,
+                    old: None,
+                    new,
+                })
             }
             Message::Update(update) => {
                 let (old, whole) = match update.old {
@@ -121,16 +127,28 @@ impl Decoder {
                     relation: update.relation,
                     lsn,
                     kind: ChangeKind::Update,
-                    old: old.map(|_| OldRow { row: self.old.row(bytes), whole }),
+                    old: old.map(|_| OldRow {
+                        row: self.old.row(bytes),
+                        whole,
+                    }),
                     new: Some(self.new.row(bytes)),
                 })
             }
             Message::Delete(delete) => {
                 index(&mut self.old, delete.old.tuple(), None);
                 let whole = matches!(delete.old, Old::Row(_));
-                let old = Some(OldRow { row: self.old.row(bytes), whole });
+                let old = Some(OldRow {
+                    row: self.old.row(bytes),
+                    whole,
+                });
                 let (relation, kind) = (delete.relation, ChangeKind::Delete);
-                Incoming::Row(RowChange { relation, lsn, kind, old, new: None })
+                Incoming::Row(RowChange {
+                    relation,
+                    lsn,
+                    kind,
+                    old,
+                    new: None,
+                })
             }
             Message::Begin(begin) => Incoming::Begin { lsn, begin },
             Message::Commit(commit) => Incoming::Commit(commit),
@@ -189,7 +207,9 @@ mod tests {
         message.extend_from_slice(b"N\0\x03t\0\0\0\x012un");
         let body = xlog(&message);
         let mut decoder = Decoder::default();
-        let Incoming::Row(change) = decoder.decode(&body).unwrap() else { panic!() };
+        let Incoming::Row(change) = decoder.decode(&body).unwrap() else {
+            panic!()
+        };
         let new = change.new.unwrap();
         assert_eq!(new.cell(0), Cell::Text(b"2"));
         assert_eq!(new.cell(1), Cell::Text(b"long"));
@@ -206,7 +226,9 @@ mod tests {
         message.extend_from_slice(b"N\0\x02t\0\0\0\x012u");
         let body = xlog(&message);
         let mut decoder = Decoder::default();
-        let Incoming::Row(change) = decoder.decode(&body).unwrap() else { panic!() };
+        let Incoming::Row(change) = decoder.decode(&body).unwrap() else {
+            panic!()
+        };
         assert_eq!(change.new.unwrap().cell(1), Cell::Unchanged);
         assert!(!change.old.unwrap().whole);
     }

@@ -1589,9 +1589,11 @@ impl Load {
             connect_timeout: client.millis("socket.connection.setup.timeout.ms"),
             metadata_max_age: client.millis("metadata.max.age.ms"),
             topic_creation: self.topic_creation(worker, connect),
-            exactly_once: !worker
-                .required("exactly.once.source.support")
-                .eq_ignore_ascii_case("disabled")
+            // Transactions stand on idempotence: who turns that off has decided.
+            exactly_once: idempotent
+                && !worker
+                    .required("exactly.once.source.support")
+                    .eq_ignore_ascii_case("disabled")
                 && !connect
                     .required("exactly.once.support")
                     .eq_ignore_ascii_case("disabled"),

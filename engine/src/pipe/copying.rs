@@ -13,10 +13,10 @@ use pgwire::frame::Tag;
 use pgwire::session::Event;
 use tokio::time::Instant;
 
+use super::Pipe;
 use super::error::{Blame, Error};
 use super::outlet::RowEvent;
 use super::tables::{Captured, prepare};
-use super::Pipe;
 use crate::capture::client::Client;
 use crate::capture::error::PgError;
 use crate::capture::inbox::Inbox;
@@ -65,7 +65,12 @@ pub(super) async fn run(
         let name = format!("{}.{}", table.schema, table.name);
         let statement = pipe.select(&table);
         let captured = {
-            let Pipe { registry, outlet, config, .. } = &mut *pipe;
+            let Pipe {
+                registry,
+                outlet,
+                config,
+                ..
+            } = &mut *pipe;
             prepare(table, registry, outlet, config).await?
         };
         copy.tables.push(captured);
@@ -87,7 +92,10 @@ pub(super) async fn run(
     if let Some(held) = copy.held.take() {
         copy.emit(pipe, &held, SnapshotMark::Last)?;
     }
-    let done = SnapshotPosition { completed: true, ..position };
+    let done = SnapshotPosition {
+        completed: true,
+        ..position
+    };
     pipe.keeper.put_snapshot(&mut pipe.outlet, done)?;
     pipe.drain().await?;
     Ok(true)
@@ -142,11 +150,15 @@ impl Copy {
             }
             let next = client.raw().1.next(inbox.bytes(), &mut out);
             let next = next.map_err(|error| PgError::new(client.target(), error))?;
-            let Some((event, consumed)) = next else { return Ok(false) };
+            let Some((event, consumed)) = next else {
+                return Ok(false);
+            };
             match event {
                 Event::CopyData(line) => {
                     let body = consumed - line.len()..consumed;
-                    let Some(&following) = inbox.bytes().get(consumed) else { return Ok(false) };
+                    let Some(&following) = inbox.bytes().get(consumed) else {
+                        return Ok(false);
+                    };
                     if self.held.is_some() {
                         self.release(pipe, at)?;
                     }
@@ -158,7 +170,12 @@ impl Copy {
                     } else {
                         let index = std::mem::take(&mut self.index);
                         let (line, first_of_table) = (line.to_vec(), *first_of_table);
-                        self.held = Some(Held { table: at, line, index, first_of_table });
+                        self.held = Some(Held {
+                            table: at,
+                            line,
+                            index,
+                            first_of_table,
+                        });
                     }
                     *first_of_table = false;
                     pipe.status_of(at, |table| table.rows += 1);
@@ -182,7 +199,9 @@ impl Copy {
 
     /// Sends the row that was set aside, now that a row of table `at` follows it.
     fn release(&mut self, pipe: &mut Pipe, at: usize) -> Result<(), Error> {
-        let Some(held) = self.held.take() else { return Ok(()) };
+        let Some(held) = self.held.take() else {
+            return Ok(());
+        };
         let mark = match mark(held.table, held.first_of_table) {
             SnapshotMark::First => SnapshotMark::First,
             _ if held.table != at => SnapshotMark::LastInDataCollection,
@@ -261,7 +280,11 @@ async fn wait(pipe: &mut Pipe, client: &mut Client, inbox: &mut Inbox) -> Result
             }
         }
         progress |= stopped.as_mut().poll(cx).is_ready();
-        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if progress {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }

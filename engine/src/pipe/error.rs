@@ -36,7 +36,13 @@ impl Error {
     /// An error that trying again does not mend.
     pub(crate) fn fatal(blame: Blame, what: impl Into<String>, why: impl fmt::Display) -> Self {
         let why = why.to_string();
-        Self { blame, what: what.into(), why, remedy: None, retriable: false }
+        Self {
+            blame,
+            what: what.into(),
+            why,
+            remedy: None,
+            retriable: false,
+        }
     }
 
     /// The same error with a remedy.

@@ -84,6 +84,12 @@ impl Keeper {
         }
     }
 
+    /// The position was stored by whoever ran before.
+    pub(super) fn resume(&mut self, position: StreamPosition) {
+        self.newest = Some(position);
+        self.stored = Some(position);
+    }
+
     /// Everything before `position`, a transaction's end, was appended.
     pub(super) fn reached(&mut self, outlet: &mut Outlet, position: StreamPosition) {
         self.news |= outlet.has_unmarked();
@@ -124,12 +130,15 @@ impl Keeper {
             let position = if inside.is_some() {
                 let events = outlet.events - self.committed_events;
                 let due = events >= SPLIT_EVENTS || since >= SPLIT_AFTER;
-                if due && outlet.has_unmarked() { inside } else { None }
+                if due && outlet.has_unmarked() {
+                    inside
+                } else {
+                    None
+                }
             } else {
                 self.newest.filter(|newest| {
                     outlet.has_unmarked()
-                        || (self.stored != Some(*newest)
-                            && (self.urgent || since >= self.pace()))
+                        || (self.stored != Some(*newest) && (self.urgent || since >= self.pace()))
                 })
             };
             if let Some(position) = position {
@@ -137,7 +146,9 @@ impl Keeper {
             }
             return Ok(());
         }
-        let Some(reached) = self.ledger.reached().copied() else { return Ok(()) };
+        let Some(reached) = self.ledger.reached().copied() else {
+            return Ok(());
+        };
         let due = self.urgent || now.duration_since(self.stored_at) >= self.pace();
         if self.storing.is_none() && self.stored != Some(reached) && due {
             self.put(outlet, &Stored::Stream(reached))?;
@@ -149,7 +160,11 @@ impl Keeper {
     }
 
     fn pace(&self) -> Duration {
-        if self.news { self.interval } else { IDLE_INTERVAL }
+        if self.news {
+            self.interval
+        } else {
+            IDLE_INTERVAL
+        }
     }
 
     fn commit(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
@@ -189,7 +204,12 @@ impl Keeper {
     }
 
     fn put(&self, outlet: &mut Outlet, stored: &Stored) -> Result<(), Error> {
-        outlet.plain(self.topic, self.partition, &self.key, &offsets::value(stored))
+        outlet.plain(
+            self.topic,
+            self.partition,
+            &self.key,
+            &offsets::value(stored),
+        )
     }
 
     /// Sends and stores everything up to `inside`, or the newest position.

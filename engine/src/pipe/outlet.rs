@@ -95,12 +95,13 @@ impl Outlet {
     }
 
     /// The record of one change; for a key that changed and for a deletion, the records.
-    pub(super) fn change(
-        &mut self,
-        table: &Captured,
-        change: &RowEvent<'_>,
-    ) -> Result<(), Error> {
-        let RowEvent { op, before, after, source } = *change;
+    pub(super) fn change(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Error> {
+        let RowEvent {
+            op,
+            before,
+            after,
+            source,
+        } = *change;
         self.key.clear();
         match (op, before, after) {
             (Operation::Update, Some(old), Some(new)) => {
@@ -140,22 +141,45 @@ impl Outlet {
         header.clear();
         table.encoder.key_header(new, &mut header).map_err(column)?;
         let now_ns = self.now_ns;
-        let delete = Event { op: Operation::Delete, before: Some(old), after: None, source, now_ns };
+        let delete = Event {
+            op: Operation::Delete,
+            before: Some(old),
+            after: None,
+            source,
+            now_ns,
+        };
         self.write(table, true, Some((NEW_KEY, &header)), &delete)?;
         self.tombstone(table, true, Some((NEW_KEY, &header)))?;
 
         std::mem::swap(&mut self.key, &mut self.old_key);
         header.clear();
         table.encoder.key_header(old, &mut header).map_err(column)?;
-        let create = Event { op: Operation::Create, before: None, after: Some(new), source, now_ns };
+        let create = Event {
+            op: Operation::Create,
+            before: None,
+            after: Some(new),
+            source,
+            now_ns,
+        };
         self.write(table, true, Some((OLD_KEY, &header)), &create)?;
         self.header = header;
         Ok(())
     }
 
     fn event<'b>(&self, change: &RowEvent<'b>) -> Event<'b> {
-        let RowEvent { op, before, after, source } = *change;
-        Event { op, before, after, source, now_ns: self.now_ns }
+        let RowEvent {
+            op,
+            before,
+            after,
+            source,
+        } = *change;
+        Event {
+            op,
+            before,
+            after,
+            source,
+            now_ns: self.now_ns,
+        }
     }
 
     fn write(
@@ -173,7 +197,9 @@ impl Outlet {
             let mut record = producer.append(table.topic, partition, timestamp_ms);
             record.key(key);
             // A record dropped unfinished leaves the batch as it was.
-            record.value_with(|out| table.encoder.value(event, out)).map_err(column)?;
+            record
+                .value_with(|out| table.encoder.value(event, out))
+                .map_err(column)?;
             put_headers(&mut record, header, &self.context);
             match record.finish() {
                 Ok(()) => break,
@@ -239,10 +265,11 @@ impl Outlet {
         value: &[u8],
     ) -> Result<(), Error> {
         let timestamp_ms = net::now_unix_us() / 1000;
-        self.producer().record(topic, partition, timestamp_ms, |record| {
-            record.key(Some(key));
-            record.value(Some(value));
-        })?;
+        self.producer()
+            .record(topic, partition, timestamp_ms, |record| {
+                record.key(Some(key));
+                record.value(Some(value));
+            })?;
         self.appended = true;
         Ok(())
     }
@@ -271,7 +298,10 @@ fn put_headers(
 fn too_large(table: &Captured, bytes: usize, max: usize) -> Error {
     Error::fatal(
         Blame::Data,
-        format!("a row of {}.{} is too large", table.table.schema, table.table.name),
+        format!(
+            "a row of {}.{} is too large",
+            table.table.schema, table.table.name
+        ),
         format_args!("its record has {bytes} bytes, and max.request.size allows {max}"),
     )
     .remedy("raise producer.override.max.request.size, and max.message.bytes of the topic with it")

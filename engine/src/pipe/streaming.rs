@@ -135,7 +135,9 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
         pipe.publish();
         let deadline = stream.status_at.min(pipe.keeper.deadline(now));
-        stream.wait(pipe, matches!(pause, Pause::Input), deadline).await?;
+        stream
+            .wait(pipe, matches!(pause, Pause::Input), deadline)
+            .await?;
     }
 }
 
@@ -146,8 +148,13 @@ impl Stream {
             if pipe.outlet.driver.producer().is_full() {
                 return Ok(Pause::Full);
             }
-            let next = self.connection.session.next(self.inbox.bytes(), &mut self.out);
-            let Some((event, consumed)) = next.map_err(|error| PgError::new(&self.connection.target, error))? else {
+            let next = self
+                .connection
+                .session
+                .next(self.inbox.bytes(), &mut self.out);
+            let Some((event, consumed)) =
+                next.map_err(|error| PgError::new(&self.connection.target, error))?
+            else {
                 return Ok(Pause::Input);
             };
             let body = match event {
@@ -167,13 +174,23 @@ impl Stream {
                 // The server shuts down once it has sent everything.
                 _ => return Err(PgError::new(&self.connection.target, PgFault::Closed).into()),
             };
-            match self.decoder.decode(body).map_err(|error| PgError::new(&self.connection.target, error))? {
+            match self
+                .decoder
+                .decode(body)
+                .map_err(|error| PgError::new(&self.connection.target, error))?
+            {
                 Incoming::Row(change) => {
                     let transaction = self.transaction.as_mut();
                     let Some(transaction) = transaction else {
                         return Err(out_of_order("a change outside of a transaction"));
                     };
-                    row(pipe, transaction, &mut self.inside, self.last_commit, &change)?;
+                    row(
+                        pipe,
+                        transaction,
+                        &mut self.inside,
+                        self.last_commit,
+                        &change,
+                    )?;
                 }
                 Incoming::Begin { lsn, begin } => {
                     if self.until.is_some_and(|until| begin.final_lsn >= until) {
@@ -241,7 +258,10 @@ impl Stream {
             order: 0,
         });
         // The position inside a transaction is of the one that comes first, or of none any more.
-        if self.inside.is_some_and(|inside| inside.tx_id != Some(u64::from(begin.xid))) {
+        if self
+            .inside
+            .is_some_and(|inside| inside.tx_id != Some(u64::from(begin.xid)))
+        {
             self.inside = None;
         }
     }
@@ -255,7 +275,9 @@ impl Stream {
             if was_sent(&mut self.inside, lsn, seen) || pipe.skips(Operation::Truncate) {
                 continue;
             }
-            let Some(table) = pipe.tables.captured(relation)? else { continue };
+            let Some(table) = pipe.tables.captured(relation)? else {
+                continue;
+            };
             transaction.order += 1;
             let event = RowEvent {
                 op: Operation::Truncate,
@@ -270,8 +292,21 @@ impl Stream {
 
     /// Completes a table from the catalogue and the registry, while the server keeps hearing of us.
     async fn resolve(&mut self, pipe: &mut Pipe, announced: Announced) -> Result<(), Error> {
-        let interval = pipe.config.source.status_update_interval.min(Duration::from_secs(10));
-        let Pipe { tables, client, types, registry, outlet, config, keeper, .. } = pipe;
+        let interval = pipe
+            .config
+            .source
+            .status_update_interval
+            .min(Duration::from_secs(10));
+        let Pipe {
+            tables,
+            client,
+            types,
+            registry,
+            outlet,
+            config,
+            keeper,
+            ..
+        } = pipe;
         let resolution = tables.resolve(announced, (client, types), registry, outlet, config);
         let mut resolution = pin!(resolution);
         loop {
@@ -324,7 +359,12 @@ impl Stream {
     /// Waits for whatever comes first: bytes of the stream, progress of the producer, `deadline`.
     /// Status updates are written whether or not anything is read.
     async fn wait(&mut self, pipe: &mut Pipe, read: bool, deadline: Instant) -> Result<(), Error> {
-        let Self { connection, inbox, out, .. } = self;
+        let Self {
+            connection,
+            inbox,
+            out,
+            ..
+        } = self;
         let mut drive = pin!(pipe.outlet.driver.drive());
         let mut stopped = pin!(pipe.shutdown.changed());
         let mut timer = pin!(tokio::time::sleep_until(deadline));
@@ -336,7 +376,9 @@ impl Stream {
             }
             match poll_write(&mut connection.stream, out, cx) {
                 Poll::Ready(Ok(())) | Poll::Pending => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(PgError::new(&connection.target, error).into())),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(PgError::new(&connection.target, error).into()));
+                }
             }
             if read {
                 match inbox.poll_fill(&mut connection.stream, cx) {
@@ -350,14 +392,20 @@ impl Stream {
             if stopped.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready() {
                 progress = true;
             }
-            if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if progress {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }
 
     async fn write_some(&mut self) -> Result<(), PgError> {
         let written = poll_fn(|cx| poll_write(&mut self.connection.stream, &mut self.out, cx));
-        written.await.map_err(|error| PgError::new(&self.connection.target, error))
+        written
+            .await
+            .map_err(|error| PgError::new(&self.connection.target, error))
     }
 
     /// Sends what was appended, stores and confirms the position, and says good-bye.
@@ -415,14 +463,20 @@ fn row(
     if pipe.skips(op) {
         return Ok(());
     }
-    let Some(table) = pipe.tables.captured(change.relation)? else { return Ok(()) };
+    let Some(table) = pipe.tables.captured(change.relation)? else {
+        return Ok(());
+    };
     transaction.order += 1;
-    let block = pipe.config.capture.transaction_metadata.then(|| TransactionBlock {
-        xid: transaction.xid,
-        lsn: lsn.0,
-        total_order: transaction.order,
-        collection_order: 0,
-    });
+    let block = pipe
+        .config
+        .capture
+        .transaction_metadata
+        .then(|| TransactionBlock {
+            xid: transaction.xid,
+            lsn: lsn.0,
+            total_order: transaction.order,
+            collection_order: 0,
+        });
     let event = RowEvent {
         op,
         before: change.old.map(|old| old.row),

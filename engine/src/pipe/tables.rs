@@ -86,7 +86,9 @@ impl Tables {
         let place = match self.last {
             Some((last, place)) if last == oid => place,
             _ => {
-                let Some(&place) = self.places.get(&oid) else { return Err(unannounced(oid)) };
+                let Some(&place) = self.places.get(&oid) else {
+                    return Err(unannounced(oid));
+                };
                 self.last = Some((oid, place));
                 place
             }
@@ -108,12 +110,19 @@ impl Tables {
     ) -> Result<(), Error> {
         self.last = None;
         let oid = announced.oid;
-        if !config.capture.tables.accepts(&announced.schema, &announced.name) {
+        if !config
+            .capture
+            .tables
+            .accepts(&announced.schema, &announced.name)
+        {
             self.places.insert(oid, None);
             return Ok(());
         }
         let table = complete(&announced, client, types).await?;
-        let known = self.captured.iter().position(|captured| captured.table == table);
+        let known = self
+            .captured
+            .iter()
+            .position(|captured| captured.table == table);
         let place = match known {
             Some(place) => place,
             None => {
@@ -164,7 +173,11 @@ pub(super) async fn prepare(
              and are spread over the topic's partitions"
         );
     }
-    Ok(Captured { table, encoder, topic })
+    Ok(Captured {
+        table,
+        encoder,
+        topic,
+    })
 }
 
 fn unannounced(oid: u32) -> Error {
@@ -191,7 +204,10 @@ impl Registries {
             }
             _ => Ok(None),
         };
-        Ok(Self { key: client(&config.key_converter)?, value: client(&config.value_converter)? })
+        Ok(Self {
+            key: client(&config.key_converter)?,
+            value: client(&config.value_converter)?,
+        })
     }
 
     /// The ids of a table's schemas; 0 where the converter is not Avro.
@@ -200,7 +216,10 @@ impl Registries {
         schemas: &Schemas,
         config: &config::Encode,
     ) -> Result<SchemaIds, Error> {
-        let mut ids = SchemaIds { key: schemas.key.as_ref().map(|_| 0), value: 0 };
+        let mut ids = SchemaIds {
+            key: schemas.key.as_ref().map(|_| 0),
+            value: 0,
+        };
         let topic = &schemas.topic;
         if let (Some((client, strategy)), Some(text)) = (&mut self.key, schemas.key_avro(config)) {
             let name = schemas.key.as_ref().and_then(|key| key.name.as_deref());
@@ -227,8 +246,14 @@ async fn complete(
 ) -> Result<Table, Error> {
     // An enum may have got a label since.
     types.clear();
-    let known = catalog::tables(client, types, &[announced.oid]).await?.pop();
-    let oids: Vec<u32> = announced.columns.iter().map(|column| column.type_oid).collect();
+    let known = catalog::tables(client, types, &[announced.oid])
+        .await?
+        .pop();
+    let oids: Vec<u32> = announced
+        .columns
+        .iter()
+        .map(|column| column.type_oid)
+        .collect();
     types.learn(client, &oids).await?;
     let mut columns = Vec::with_capacity(announced.columns.len());
     for column in &announced.columns {
@@ -247,7 +272,10 @@ async fn complete(
     let position = |name: &str| columns.iter().position(|column| column.name == name);
     let key = match &known {
         Some(table) => {
-            let names = table.key.iter().map(|&at| position(&table.columns[at].name));
+            let names = table
+                .key
+                .iter()
+                .map(|&at| position(&table.columns[at].name));
             names.collect::<Option<Vec<usize>>>()
         }
         None => None,
@@ -261,7 +289,9 @@ async fn complete(
     // Dropped meanwhile, or its key changed: the identity's columns were the key then.
     let key = key.unwrap_or_else(|| match replica_identity {
         ReplicaIdentity::Full => Vec::new(),
-        _ => (0..columns.len()).filter(|&at| columns[at].identity).collect(),
+        _ => (0..columns.len())
+            .filter(|&at| columns[at].identity)
+            .collect(),
     });
     Ok(Table {
         oid: announced.oid,

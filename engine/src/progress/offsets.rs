@@ -118,7 +118,11 @@ impl StreamPosition {
     /// What the slot may forget: never a part of a transaction.
     #[must_use]
     pub fn confirmable(&self) -> Option<Lsn> {
-        if self.is_inside() { self.commit } else { Some(self.lsn) }
+        if self.is_inside() {
+            self.commit
+        } else {
+            Some(self.lsn)
+        }
     }
 
     /// Whether the position lies inside a transaction.

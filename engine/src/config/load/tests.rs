@@ -146,7 +146,7 @@ fn defaults() {
     assert_eq!(config.sink.compression, Compression::None);
     assert_eq!(config.sink.delivery_timeout, None);
     assert!(config.sink.tls.is_none() && config.sink.sasl.is_none());
-    assert!(config.sink.topic_creation.is_empty() && !config.sink.exactly_once);
+    assert!(config.sink.topic_creation.is_empty() && config.sink.exactly_once);
     assert_eq!(
         (config.offsets.partitions, config.offsets.replication_factor),
         (25, -1)
@@ -796,7 +796,6 @@ fn what_is_not_supported_is_said() {
                 row goes from one buffer to the other",
         ]
     );
-    assert_eq!(problems("", "exactly.once.support=required").len(), 1);
 }
 
 #[test]

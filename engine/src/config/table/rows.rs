@@ -184,10 +184,9 @@ pub static WORKER: Section = Section {
             "Allowlist"]), "All", "Which `producer.override.*` a connector may set."),
         optional("connector.client.config.override.allowlist", Kind::List,
             "Those, for `Allowlist`.").low(),
-        is("exactly.once.source.support", words(&["disabled", "preparing", "enabled"]), "disabled",
-            "Records and positions in one Kafka transaction.")
-            .ignored("records are written idempotently and at least once: this version has no \
-            transactions yet"),
+        is("exactly.once.source.support", words(&["disabled", "preparing", "enabled"]), "enabled",
+            "Records and positions in one Kafka transaction: each event once for a \
+            `read_committed` reader.").theirs("disabled"),
         is("group.id", Kind::Text, "penstock", "First part of the transactional id; nothing else.")
             .low().theirs("required, when distributed"),
         optional("plugin.path", Kind::List, "Where Connect finds plugins.").no_effect(NO_PLUGINS),
@@ -345,15 +344,13 @@ pub static CONNECT: Section = Section {
             "Their replicas; none: those of `default`.").low(),
         optional("topic.creation.<group>.<topic-config>", Kind::Text,
             "Any topic configuration, `cleanup.policy` or `compression.type`.").low(),
-        is("exactly.once.support", Kind::Word(Words { names: &["requested", "disabled"],
-            renamed: &[], refused: &[("required", "records are written idempotently and at least \
-            once: this version has no transactions yet")], }), "requested",
-            "Whether the connector insists on transactions; `disabled` is ours."),
+        is("exactly.once.support", words(&["requested", "required", "disabled"]), "requested",
+            "Whether the connector writes in transactions; `disabled` is ours."),
         optional("transaction.boundary", words(&["poll", "interval", "connector"]),
-            "What a Kafka transaction holds.").low().no_effect("this version has no transactions \
-            yet"),
+            "What a Kafka transaction holds.").low().no_effect("a transaction ends as soon as the \
+            one before is committed"),
         optional("transaction.boundary.interval.ms", Kind::Long(0), "How long one lasts.").low()
-            .no_effect("this version has no transactions yet"),
+            .no_effect("a transaction ends as soon as the one before is committed"),
         optional("offsets.storage.topic", Kind::Text,
             "The connector's own offsets topic; none: the worker's.").low(),
         optional("admin.override.<option>", Kind::Password, "Of the client that creates topics.")
@@ -965,7 +962,7 @@ pub static CLIENT: Section = Section {
         is("transaction.timeout.ms", POSITIVE, "60000", "How long a transaction may be open.")
             .low(),
         optional("transaction.<option>", Kind::Text, "Other settings of transactions.").low()
-            .no_effect("this version has no transactions yet"),
+            .no_effect("a transaction ends as soon as the one before is committed"),
         optional("partitioner.class", Kind::Text, "A Java class.").low()
             .refused("only Java's default partitioner is supported"),
         is("partitioner.ignore.keys", Kind::Boolean, "false", "Spread keys.").low()
