@@ -1902,6 +1902,46 @@ mod tests {
         assert_eq!(ask(store, "GET /schemas/types", "").1, json!(["AVRO"]));
     }
 
+    proptest::proptest! {
+        /// Whatever is asked in whatever order: an id keeps its text for ever, a living version
+        /// keeps its id, and what is read back from the file is what was written.
+        #[test]
+        fn ids_keep_their_meaning(
+            requests in proptest::collection::vec((0..8u8, 0..3u8, 0..4usize, 1..5u8), 0..60),
+        ) {
+            let schemas = [record(A), record(""), "\"int\"".to_owned(), "\"long\"".to_owned()];
+            let store = &mut Store::default();
+            let mut texts = BTreeMap::new();
+            for (request, subject, schema, version) in requests {
+                let before = store.to_json();
+                let body = json!({"schema": schemas[schema]}).to_string();
+                let request = match request {
+                    0..=2 => format!("POST /subjects/s{subject}/versions"),
+                    3 => format!("DELETE /subjects/s{subject}"),
+                    4 => format!("DELETE /subjects/s{subject}?permanent=true"),
+                    5 => format!("DELETE /subjects/s{subject}/versions/{version}"),
+                    6 => format!("DELETE /subjects/s{subject}/versions/{version}?permanent=true"),
+                    _ => format!("POST /subjects/s{subject}"),
+                };
+                let (status, answer) = ask(store, &request, &body);
+                let after = store.to_json();
+                if status != 200 {
+                    proptest::prop_assert_eq!(&after, &before, "a refusal changes nothing");
+                }
+                if let Some(id) = answer["id"].as_u64() {
+                    let (_, shown) = ask(store, &format!("GET /schemas/ids/{id}"), "");
+                    proptest::prop_assert_eq!(&shown["schema"], &json!(schemas[schema]));
+                }
+                for (id, stored) in &store.schemas {
+                    let known = texts.entry(*id).or_insert_with(|| stored.text.clone());
+                    proptest::prop_assert_eq!(known, &stored.text);
+                }
+                let again = Store::from_json(&after).expect("our own file");
+                proptest::prop_assert_eq!(again.to_json(), after);
+            }
+        }
+    }
+
     fn converter(url: String) -> AvroConverter {
         AvroConverter {
             registry: config::Registry::new(vec![url]),
