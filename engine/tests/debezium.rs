@@ -65,6 +65,128 @@ fn rows_instead_of_envelopes() {
     replay("unwrap");
 }
 
+/// One table of every common type, in three sets of modes.
+#[test]
+fn all_types() {
+    let json = read_json("alltypes.json");
+    let script = script_of(&json);
+    let table = &script.tables[0];
+    let tuple = Tuple::new(&script.events[0]["new"]).unwrap();
+    let base = "name=a\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+        plugin.name=pgoutput\nslot.name=a\ntopic.prefix=srv\ndatabase.hostname=127.0.0.1\n\
+        database.user=postgres\ndatabase.password=postgres\ndatabase.dbname=test\n";
+    let modes = json["expected"].as_array().unwrap();
+    for mode in modes {
+        let properties = format!("{base}{}", text(&mode["properties"]));
+        let config = configured(properties.clone(), JSON, true).encode;
+        let schemas = Schemas::derive(table, &Filter::All, &config).unwrap();
+        let row = &schemas.value.fields()[1].schema;
+        assert_eq!(
+            fields_json(row),
+            changed(&modes[0]["fields"], &mode["changed"], "field")
+        );
+        let avro = row.avro(true);
+        let (_, fields) = avro.split_once("\"fields\":").unwrap();
+        let fields = fields.rsplit_once(",\"connect.name\"").unwrap().0;
+        assert_eq!(
+            fields,
+            changed(&modes[0]["avroFields"], &mode["avroChanged"], "name")
+        );
+
+        let config = configured(properties.clone(), JSON, false).encode;
+        assert!(row_of(table, &config, &tuple).contains(mode["after"].as_str().unwrap()));
+        let config = Encode {
+            field_names: config.field_names,
+            ..configured(properties, AVRO, false).encode
+        };
+        let hex = row_of(table, &config, &tuple);
+        assert!(
+            hex.starts_with(&format!("0000000000{}", text(&mode["avro"]))),
+            "{hex}"
+        );
+        if let Some(key) = mode["keyAvroSchema"].as_str() {
+            assert_eq!(schemas.key.as_ref().unwrap().avro(true), key);
+        }
+    }
+}
+
+/// The fields' schemas as JsonConverter prints them in a struct.
+fn fields_json(schema: &engine::encode::schema::Schema) -> String {
+    let mut out = Vec::new();
+    schema.put_json(&mut out, false);
+    let out = String::from_utf8(out).unwrap();
+    let fields = out
+        .strip_prefix("{\"type\":\"struct\",\"fields\":")
+        .unwrap();
+    fields.rsplit_once(",\"optional\"").unwrap().0.to_owned()
+}
+
+/// A list of objects, some of them replaced by others of the same name.
+fn changed(base: &Json, changes: &Json, name: &str) -> String {
+    let key = |object: &str| serde_json::from_str::<Json>(object).unwrap()[name].clone();
+    let changes: Vec<&str> = changes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|change| change.as_str().unwrap())
+        .collect();
+    let mut depth = 0;
+    let mut from = 1;
+    let mut objects = Vec::new();
+    let base = base.as_str().unwrap();
+    for (at, letter) in base.char_indices() {
+        match letter {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            _ => {}
+        }
+        if depth == 1 && letter == '}' {
+            let object = &base[from..=at];
+            let change = changes.iter().find(|change| key(change) == key(object));
+            objects.push(*change.unwrap_or(&object));
+            from = at + 2;
+        }
+    }
+    format!("[{}]", objects.join(","))
+}
+
+/// A row inserted: text of JSON, hex of Avro.
+fn row_of(table: &Table, config: &Encode, tuple: &Tuple) -> String {
+    let schemas = Schemas::derive(table, &Filter::All, config).unwrap();
+    let ids = SchemaIds {
+        key: Some(0),
+        value: 0,
+    };
+    let encoder = RowEncoder::compile(table, &schemas, config, "test", ids).unwrap();
+    let source = SourceBlock {
+        ts_us: 0,
+        snapshot: SnapshotMark::False,
+        last_commit_lsn: None,
+        lsn: None,
+        tx_id: None,
+        xmin: None,
+        origin: None,
+        origin_lsn: None,
+        transaction: None,
+    };
+    let after = Some(tuple.row());
+    let event = Event {
+        op: Operation::Create,
+        before: None,
+        after,
+        source,
+        now_ns: 0,
+    };
+    let mut out = Vec::new();
+    assert!(encoder.value(&event, &mut out).unwrap());
+    String::from_utf8(out).unwrap_or_else(|out| {
+        out.as_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    })
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/debezium")
 }
@@ -76,8 +198,14 @@ struct Script {
 }
 
 fn script() -> Script {
-    let text = std::fs::read_to_string(folder().join("tuples.json")).unwrap();
-    let json: Json = serde_json::from_str(&text).unwrap();
+    script_of(&read_json("tuples.json"))
+}
+
+fn read_json(file: &str) -> Json {
+    serde_json::from_str(&std::fs::read_to_string(folder().join(file)).unwrap()).unwrap()
+}
+
+fn script_of(json: &Json) -> Script {
     let tables = json["tables"].as_array().unwrap().iter();
     Script {
         tables: tables
@@ -314,7 +442,14 @@ fn config(name: &str, converter: &str, schemas_enable: bool) -> Config {
     let file = folder()
         .join("properties")
         .join(format!("{name}.properties"));
-    let mut connector = std::fs::read_to_string(file).unwrap();
+    configured(
+        std::fs::read_to_string(file).unwrap(),
+        converter,
+        schemas_enable,
+    )
+}
+
+fn configured(mut connector: String, converter: &str, schemas_enable: bool) -> Config {
     connector += "\npenstock.compat=debezium\n";
     for side in ["key", "value"] {
         connector += &format!(

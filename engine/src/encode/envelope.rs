@@ -870,15 +870,21 @@ pub fn message(
     let value = vec![
         string("m"),
         Value::Integer(now_ms),
-        source_value(config, database, source),
+        source_value(config, database, "", "", source),
         transaction,
         Value::Struct(vec![string(prefix), content]),
     ];
     (Value::Struct(vec![string(prefix)]), Value::Struct(value))
 }
 
-/// A source block of no table.
-fn source_value(config: &config::Encode, database: &str, source: &SourceBlock<'_>) -> Value {
+/// A source block, the slow way.
+pub(crate) fn source_value(
+    config: &config::Encode,
+    database: &str,
+    schema: &str,
+    table: &str,
+    source: &SourceBlock<'_>,
+) -> Value {
     let string = |text: &str| Value::String(text.to_owned());
     let long = |value: Option<i64>| value.map_or(Value::Null, Value::Integer);
     Value::Struct(vec![
@@ -891,8 +897,8 @@ fn source_value(config: &config::Encode, database: &str, source: &SourceBlock<'_
         Value::String(sequence_text(source)),
         Value::Integer(source.ts_us),
         Value::Integer(source.ts_us.saturating_mul(1000)),
-        string(""),
-        string(""),
+        string(schema),
+        string(table),
         long(source.tx_id),
         long(source.lsn.map(u64::cast_signed)),
         long(source.xmin),

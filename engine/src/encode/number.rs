@@ -152,6 +152,17 @@ impl Unscaled {
             Self::Wide(negative, digits) => (negative, digits),
         }
     }
+
+    /// Calls `with` on sign and decimal digits.
+    fn with_digits<R>(&self, with: impl FnOnce(bool, &[u8]) -> R) -> R {
+        match self {
+            Self::Narrow(value) => {
+                let mut buffer = itoa::Buffer::new();
+                with(*value < 0, buffer.format(value.unsigned_abs()).as_bytes())
+            }
+            Self::Wide(negative, digits) => with(*negative, digits),
+        }
+    }
 }
 
 impl Decimal {
@@ -178,6 +189,22 @@ impl Decimal {
     }
 
     fn rescale_slow(self, scale: u32) -> Self {
+        if let (Unscaled::Narrow(value), Some(more)) =
+            (&self.unscaled, scale.checked_sub(self.scale))
+            && let Some(value) = 10_i128
+                .checked_pow(more)
+                .and_then(|by| value.checked_mul(by))
+        {
+            return Self::new(value, scale);
+        }
+        if let (Unscaled::Narrow(value), Some(fewer)) =
+            (&self.unscaled, self.scale.checked_sub(scale))
+            && let Some(by) = 10_i128.checked_pow(fewer)
+        {
+            let (whole, rest) = (value / by, value % by);
+            let up = i128::from(rest.unsigned_abs() * 2 >= by.unsigned_abs());
+            return Self::new(whole + up * value.signum(), scale);
+        }
         let (negative, mut digits) = self.unscaled.into_digits();
         if scale > self.scale {
             let more = usize::try_from(scale - self.scale).unwrap_or(0);
@@ -245,44 +272,40 @@ impl Decimal {
 
     /// Appends the number without an exponent.
     pub(crate) fn put_plain(&self, out: &mut Vec<u8>) {
-        let (negative, digits) = self.unscaled.clone().into_digits();
-        if negative {
-            out.push(b'-');
-        }
-        let scale = usize::try_from(self.scale).unwrap_or(0);
-        let whole = digits.len().saturating_sub(scale);
-        if whole == 0 {
-            out.push(b'0');
-        } else {
-            out.extend_from_slice(&digits[..whole]);
-        }
-        if scale > 0 {
-            out.push(b'.');
-            for _ in digits.len()..scale {
-                out.push(b'0');
+        self.unscaled.with_digits(|negative, digits| {
+            if negative {
+                out.push(b'-');
             }
-            out.extend_from_slice(&digits[whole..]);
-        }
+            let scale = usize::try_from(self.scale).unwrap_or(0);
+            let (whole, fraction) = digits.split_at(digits.len().saturating_sub(scale));
+            out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
+            if scale > 0 {
+                out.push(b'.');
+                out.resize(out.len() + scale - fraction.len(), b'0');
+                out.extend_from_slice(fraction);
+            }
+        });
     }
 
     /// Appends the number as Java's `BigDecimal.toString` prints it.
     pub(crate) fn put_java(&self, out: &mut Vec<u8>) {
-        let (negative, digits) = self.unscaled.clone().into_digits();
-        let count = i64::try_from(digits.len()).unwrap_or(i64::MAX);
-        let exponent = count - 1 - i64::from(self.scale);
-        if self.scale == 0 || exponent >= -6 {
-            return self.put_plain(out);
-        }
-        if negative {
-            out.push(b'-');
-        }
-        out.push(digits[0]);
-        if digits.len() > 1 {
-            out.push(b'.');
-            out.extend_from_slice(&digits[1..]);
-        }
-        out.push(b'E');
-        put_decimal(out, exponent);
+        self.unscaled.with_digits(|negative, digits| {
+            let count = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+            let exponent = count - 1 - i64::from(self.scale);
+            if self.scale == 0 || exponent >= -6 {
+                return self.put_plain(out);
+            }
+            if negative {
+                out.push(b'-');
+            }
+            out.push(digits[0]);
+            if digits.len() > 1 {
+                out.push(b'.');
+                out.extend_from_slice(&digits[1..]);
+            }
+            out.push(b'E');
+            put_decimal(out, exponent);
+        });
     }
 
     /// The nearest double.
@@ -369,50 +392,57 @@ fn fewest(mut bytes: &[u8]) -> &[u8] {
 
 /// Parses a numeric's binary form: count, weight, sign, scale, and groups of four digits.
 pub(crate) fn parse_binary(bytes: &[u8]) -> Result<Decimal, NotANumber> {
-    let words: Vec<u16> = bytes
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => u16::from_be_bytes([*high, *low]),
-            _ => u16::MAX,
-        })
-        .collect();
-    let [count, weight, sign, scale, groups @ ..] = words.as_slice() else {
+    /// Groups that an `i128` always holds.
+    const GROUPS: usize = 9;
+    let Some((head, groups)) = bytes.split_first_chunk::<8>() else {
         return Err(NotANumber::Malformed);
     };
-    match sign {
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let negative = match word(4) {
+        0 => false,
+        0x4000 => true,
         0xc000 => return Err(NotANumber::Nan),
         0xd000 => return Err(NotANumber::Infinity),
         0xf000 => return Err(NotANumber::NegativeInfinity),
-        _ => {}
-    }
-    if groups.len() != usize::from(*count) || groups.iter().any(|&group| group > 9999) {
+        _ => return Err(NotANumber::Malformed),
+    };
+    let scale = u32::from(word(6) & 0x3fff);
+    let groups = groups
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    let count = groups.len();
+    if count != usize::from(word(0))
+        || bytes.len() != 8 + 2 * count
+        || groups.clone().any(|group| group > 9999)
+    {
         return Err(NotANumber::Malformed);
     }
-    let whole_groups = i64::from(weight.cast_signed()) + 1;
-    let scale = u32::from(*scale & 0x3fff);
-    let mut digits = Vec::new();
-    let mut put = |group: u16| {
-        for power in [1000, 100, 10, 1] {
-            digits.push(b'0' + (group / power % 10).to_le_bytes()[0]);
+    // The number is the groups, as an integer, × 10000^(weight + 1 - count).
+    let shift = i64::from(word(2).cast_signed()) + 1 - i64::try_from(count).unwrap_or(0);
+    let integer = if count <= GROUPS {
+        let value = groups.fold(0_i128, |value, group| value * 10_000 + i128::from(group));
+        Unscaled::Narrow(if negative { -value } else { value })
+    } else {
+        let digits = groups.flat_map(|group| {
+            [1000, 100, 10, 1].map(|power| b'0' + (group / power % 10).to_le_bytes()[0])
+        });
+        Unscaled::from_digits(negative, digits.collect())
+    };
+    match u32::try_from(-shift * 4) {
+        Ok(fraction) => Ok(Decimal {
+            unscaled: integer,
+            scale: fraction,
         }
-    };
-    // Groups before the first one, when the number is smaller than 10^-4.
-    for _ in whole_groups..0 {
-        put(0);
+        .rescale(scale)),
+        // Groups of zeros before the point are not sent.
+        Err(_) => {
+            let (negative, mut digits) = integer.into_digits();
+            let zeros = usize::try_from(shift * 4).map_err(|_| NotANumber::Malformed)?;
+            digits.resize(digits.len() + zeros, b'0');
+            let unscaled = Unscaled::from_digits(negative, digits);
+            Ok(Decimal { unscaled, scale: 0 }.rescale(scale))
+        }
     }
-    groups.iter().for_each(|&group| put(group));
-    let given = i64::try_from(groups.len()).unwrap_or(0);
-    for _ in given..whole_groups {
-        put(0);
-    }
-    let fraction_groups = (given - whole_groups).max(-whole_groups.min(0)).max(0);
-    let fraction_digits = u32::try_from(fraction_groups * 4).unwrap_or(0);
-    let negative = *sign == 0x4000;
-    let exact = Decimal {
-        unscaled: Unscaled::from_digits(negative, digits),
-        scale: fraction_digits,
-    };
-    Ok(exact.rescale(scale))
 }
 
 /// Appends the Decimal as bytes of a form.
@@ -507,7 +537,79 @@ mod tests {
         assert_eq!(java(0, 10), "0E-10");
     }
 
+    /// As `numeric_send` writes it.
+    fn send(text: &str) -> Vec<u8> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let whole = format!("{}{whole}", "0".repeat((4 - whole.len() % 4) % 4));
+        let padded = format!("{fraction}{}", "0".repeat((4 - fraction.len() % 4) % 4));
+        let all = format!("{whole}{padded}");
+        let mut groups: Vec<u16> = (0..all.len())
+            .step_by(4)
+            .map(|at| all[at..at + 4].parse().unwrap())
+            .collect();
+        let mut weight = i16::try_from(whole.len() / 4).unwrap() - 1;
+        while groups.first() == Some(&0) {
+            groups.remove(0);
+            weight -= 1;
+        }
+        while groups.last() == Some(&0) {
+            groups.pop();
+        }
+        if groups.is_empty() {
+            weight = 0;
+        }
+        let mut bytes = u16::try_from(groups.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend(weight.to_be_bytes());
+        bytes.extend(
+            if negative && !groups.is_empty() {
+                0x4000_u16
+            } else {
+                0
+            }
+            .to_be_bytes(),
+        );
+        bytes.extend(u16::try_from(fraction.len()).unwrap().to_be_bytes());
+        groups
+            .iter()
+            .for_each(|group| bytes.extend(group.to_be_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn binary_forms_that_are_no_number() {
+        let head = |sign: u16| [[0, 0], [0, 0], sign.to_be_bytes(), [0, 0]].concat();
+        assert_eq!(parse_binary(&head(0xc000)), Err(NotANumber::Nan));
+        assert_eq!(parse_binary(&head(0xd000)), Err(NotANumber::Infinity));
+        assert_eq!(
+            parse_binary(&head(0xf000)),
+            Err(NotANumber::NegativeInfinity)
+        );
+        assert_eq!(parse_binary(&head(0)), Ok(Decimal::new(0, 0)));
+        assert_eq!(parse_binary(&[0; 7]), Err(NotANumber::Malformed));
+        assert_eq!(
+            parse_binary(&[0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff]),
+            Err(NotANumber::Malformed)
+        );
+    }
+
     proptest! {
+        #[test]
+        fn binary_and_text_agree(text in "-?(0|[1-9][0-9]{0,50})(\\.[0-9]{1,30})?") {
+            let (from_text, from_binary) = (parse(text.as_bytes()).unwrap(), parse_binary(&send(&text)).unwrap());
+            prop_assert_eq!(from_binary.scale(), from_text.scale());
+            let bytes = |decimal: &Decimal| decimal.with_bytes(<[u8]>::to_vec);
+            prop_assert_eq!(bytes(&from_binary), bytes(&from_text));
+        }
+
+        #[test]
+        fn binary_never_panics(bytes: Vec<u8>) {
+            let _ = parse_binary(&bytes);
+        }
+
         #[test]
         fn text_and_bytes_agree(whole in "[1-9][0-9]{0,60}", fraction in "[0-9]{0,30}", negative: bool) {
             let mut text = if negative { "-".to_owned() } else { String::new() };

@@ -759,3 +759,308 @@ impl fmt::Display for ColumnError {
 }
 
 impl std::error::Error for ColumnError {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::super::envelope::{SnapshotMark, TransactionBlock, source_value};
+    use super::*;
+    use crate::capture::relations::{Column, PgType, TypeKind};
+    use crate::capture::row::RowIndex;
+    use crate::config::{Config, Properties};
+
+    /// Types, their typmods, and texts that they print.
+    const TYPES: &[(&str, i32, &str)] = &[
+        ("bool", -1, "t|f"),
+        ("int2", -1, "-?[0-9]{1,4}"),
+        ("int4", -1, "-?[1-9][0-9]{0,8}"),
+        ("int8", -1, "-?[1-9][0-9]{0,17}"),
+        (
+            "float4",
+            -1,
+            "-?[0-9]{1,3}\\.[0-9]{1,2}|NaN|Infinity|1e\\+20",
+        ),
+        ("float8", -1, "-?[0-9]{1,9}\\.[0-9]{1,6}|-Infinity|1e-05"),
+        (
+            "numeric",
+            (10 << 16 | 2) + 4,
+            "-?[1-9][0-9]{0,7}\\.[0-9]{2}|NaN",
+        ),
+        (
+            "numeric",
+            (40 << 16 | 10) + 4,
+            "-?[1-9][0-9]{0,29}\\.[0-9]{10}",
+        ),
+        (
+            "numeric",
+            -1,
+            "-?[1-9][0-9]{0,50}(\\.[0-9]{1,40})?|Infinity",
+        ),
+        ("text", -1, "[ -~é日😀\"\\\\\n]{0,40}"),
+        ("varchar", 14, "[a-zé\"]{0,10}"),
+        (
+            "uuid",
+            -1,
+            "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        ),
+        ("jsonb", -1, "\\{\"a\": [0-9]{1,3}\\}"),
+        ("bytea", -1, "\\\\x([0-9a-f]{2}){0,90}"),
+        ("bit", 12, "[01]{12}"),
+        (
+            "date",
+            -1,
+            "[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|2[0-8])|infinity",
+        ),
+        (
+            "time",
+            -1,
+            "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?",
+        ),
+        (
+            "timestamp",
+            -1,
+            "[12][0-9]{3}-0[1-9]-[12][0-9] 1[0-9]:[0-5][0-9]:00(\\.[0-9]{1,6})?",
+        ),
+        (
+            "timestamp",
+            3,
+            "[12][0-9]{3}-0[1-9]-[12][0-9] 1[0-9]:[0-5][0-9]:00|-infinity",
+        ),
+        (
+            "timestamptz",
+            -1,
+            "[12][0-9]{3}-0[1-9]-[12][0-9] 1[0-9]:00:0[0-9](\\.[0-9]{1,6})?[+-]0[0-9]",
+        ),
+        (
+            "interval",
+            -1,
+            "([1-9] years )?([1-9] mons )?-?0[0-9]:[0-5][0-9]:00(\\.[1-9]{1,6})?",
+        ),
+        ("_int4", -1, "\\{([0-9]{1,5},){0,80}(NULL|7)\\}|\\{\\}"),
+        (
+            "_text",
+            -1,
+            "\\{(a|NULL|\"b c\"|\"q\\\\\\\\\"|\"x\\\\\"y\"|é)(,(z|\"\"|\"NULL\")){0,3}\\}",
+        ),
+        (
+            "_numeric",
+            (6 << 16 | 2) + 4,
+            "\\{[1-9][0-9]?\\.[0-9]{2}(,NaN)?\\}",
+        ),
+    ];
+
+    const MODES: &[&str] = &[
+        "",
+        "decimal.handling.mode=double\ntime.precision.mode=connect\nbinary.handling.mode=base64",
+        "decimal.handling.mode=string\ntime.precision.mode=isostring\nbinary.handling.mode=hex\n\
+         interval.handling.mode=string",
+        "time.precision.mode=nanoseconds\nbinary.handling.mode=base64-url-safe",
+        "time.precision.mode=microseconds\nvalue.converter.decimal.format=NUMERIC\n\
+         key.converter.decimal.format=NUMERIC",
+        "value.converter.replace.null.with.default=false\npenstock.compat=debezium",
+    ];
+
+    fn config(mode: &str, converter: &str, schemas: bool) -> config::Encode {
+        let connector = format!(
+            "name=a\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+             topic.prefix=srv\ndatabase.hostname=h\ndatabase.user=u\ndatabase.dbname=d\n\
+             plugin.name=pgoutput\nkey.converter={converter}\nvalue.converter={converter}\n\
+             key.converter.schemas.enable={schemas}\nvalue.converter.schemas.enable={schemas}\n\
+             key.converter.schema.registry.url=http://r\n\
+             value.converter.schema.registry.url=http://r\n{mode}\n"
+        );
+        let worker = Properties::parse(b"bootstrap.servers=b:9092\n").unwrap();
+        let connector = Properties::parse(connector.as_bytes()).unwrap();
+        Config::load(&worker, &connector).unwrap().0.encode
+    }
+
+    fn base(name: &str) -> Arc<PgType> {
+        let kind = match name.strip_prefix('_') {
+            Some(element) => TypeKind::Array {
+                element: base(element),
+            },
+            None => TypeKind::Base,
+        };
+        let (schema, name) = ("pg_catalog".to_owned(), name.to_owned());
+        Arc::new(PgType {
+            oid: 1,
+            schema,
+            name,
+            kind,
+        })
+    }
+
+    /// A table of all types, nullable where `nullable` says so, with defaults on some.
+    fn table(nullable: u32) -> Table {
+        let column = |(at, (name, typmod, _)): (usize, &(&str, i32, &str))| Column {
+            name: format!("c{at}_{name}"),
+            pg_type: base(name),
+            typmod: *typmod,
+            not_null: nullable >> at & 1 == 0,
+            default: match *name {
+                "int4" => Some("7".to_owned()),
+                "text" => Some("'it''s'::text".to_owned()),
+                "numeric" => Some("1.5".to_owned()),
+                "timestamptz" => Some("now()".to_owned()),
+                _ => None,
+            },
+            identity: at < 3,
+        };
+        Table {
+            oid: 1,
+            schema: "s".to_owned(),
+            name: "t".to_owned(),
+            columns: TYPES.iter().enumerate().map(column).collect(),
+            key: vec![2, 1],
+            replica_identity: ReplicaIdentity::Default,
+        }
+    }
+
+    /// The value of a row, as the slow way has it.
+    fn plain_row(table: &Table, texts: &[Option<String>], config: &config::Encode) -> Value {
+        let settings = Settings {
+            config,
+            numeric: false,
+        };
+        let value = |(column, text): (&Column, &Option<String>)| {
+            let mapped = mapping::map(column, settings).unwrap();
+            let null = match (mapped.schema.optional, mapped.schema.default) {
+                (true, _) => Value::Null,
+                (false, Some(default)) => default,
+                (false, None) => mapped.fallback,
+            };
+            match text.as_ref().map(|text| mapped.step.value(text.as_bytes())) {
+                Some(Ok(value)) => value,
+                Some(Err(_)) | None => null,
+            }
+        };
+        Value::Struct(table.columns.iter().zip(texts).map(value).collect())
+    }
+
+    fn texts() -> impl Strategy<Value = Vec<Option<String>>> {
+        TYPES
+            .iter()
+            .map(|(_, _, pattern)| {
+                let text = proptest::string::string_regex(pattern).unwrap();
+                proptest::option::weighted(0.8, text).boxed()
+            })
+            .collect::<Vec<_>>()
+    }
+
+    fn index(texts: &[Option<String>]) -> (Vec<u8>, RowIndex) {
+        let (mut bytes, mut index) = (Vec::new(), RowIndex::default());
+        for text in texts {
+            match text {
+                Some(text) => {
+                    let start = u32::try_from(bytes.len()).unwrap();
+                    bytes.extend_from_slice(text.as_bytes());
+                    index.push_text(start, u32::try_from(bytes.len()).unwrap());
+                }
+                None => index.push_null(),
+            }
+        }
+        (bytes, index)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_plan_agrees_with_the_plain_way(
+            nullable: u32,
+            before in proptest::option::of(texts()),
+            after in proptest::option::of(texts()),
+            mode in 0..MODES.len(),
+            lsn: Option<u32>,
+            total_order: Option<u16>,
+            now_ns in 0..i64::MAX,
+            avro: bool,
+            embed: bool,
+        ) {
+            let (json, converter) = (
+                "org.apache.kafka.connect.json.JsonConverter",
+                "io.confluent.connect.avro.AvroConverter",
+            );
+            let config = config(MODES[mode], if avro { converter } else { json }, embed);
+            let table = table(nullable);
+            let source = SourceBlock {
+                ts_us: now_ns / 1777,
+                snapshot: SnapshotMark::Last,
+                last_commit_lsn: lsn.map(u64::from),
+                lsn: Some(now_ns.unsigned_abs()),
+                tx_id: lsn.map(i64::from),
+                xmin: None,
+                origin: lsn.map(|_| "node \"a\""),
+                origin_lsn: lsn.map(u64::from),
+                transaction: total_order.map(|total_order| TransactionBlock {
+                    xid: 4_000_000_000,
+                    lsn: now_ns.unsigned_abs(),
+                    total_order: total_order.into(),
+                    collection_order: 1,
+                }),
+            };
+            let transaction = total_order.map_or(Value::Null, |total_order| {
+                Value::Struct(vec![
+                    Value::String(format!("4000000000:{now_ns}")),
+                    Value::Integer(total_order.into()),
+                    Value::Integer(1),
+                ])
+            });
+            let row = |texts: &Option<Vec<Option<String>>>| {
+                texts.as_ref().map_or(Value::Null, |texts| plain_row(&table, texts, &config))
+            };
+            let envelope = Value::Struct(vec![
+                row(&before),
+                row(&after),
+                source_value(&config, "d", "s", "t", &source),
+                transaction,
+                Value::String("u".to_owned()),
+                Value::Integer(now_ns / 1_000_000),
+                Value::Integer(now_ns / 1000),
+                Value::Integer(now_ns),
+            ]);
+            let schemas = Schemas::derive(&table, &Filter::All, &config).unwrap();
+            let ids = SchemaIds { key: Some(1), value: 70_000 };
+            let encoder = RowEncoder::compile(&table, &schemas, &config, "d", ids).unwrap();
+
+            let before_index = before.as_deref().map(index);
+            let after_index = after.as_deref().map(index);
+            let event = Event {
+                op: Operation::Update,
+                before: before_index.as_ref().map(|(bytes, index)| index.row(bytes)),
+                after: after_index.as_ref().map(|(bytes, index)| index.row(bytes)),
+                source,
+                now_ns,
+            };
+            let mut out = b"before".to_vec();
+            let done = encoder.value(&event, &mut out);
+            let unwritable = |texts: &Option<Vec<Option<String>>>| {
+                texts.iter().flat_map(|texts| table.columns.iter().zip(texts)).any(|(column, text)| {
+                    let settings = Settings { config: &config, numeric: false };
+                    let mapped = mapping::map(column, settings).unwrap();
+                    column.not_null
+                        && text.as_ref().is_some_and(|text| mapped.step.value(text.as_bytes()).is_err())
+                })
+            };
+            if unwritable(&before) || unwritable(&after) {
+                prop_assert!(done.is_err());
+                prop_assert_eq!(out, b"before".to_vec());
+                return Ok(());
+            }
+            prop_assert_eq!(done, Ok(true));
+            let mut expected = b"before".to_vec();
+            super::super::envelope::Writer::compile(&schemas.value, &config.value_converter, 70_000)
+                .unwrap()
+                .put(&envelope, &mut expected);
+            prop_assert!(
+                out == expected,
+                "{}\n{}",
+                String::from_utf8_lossy(&out),
+                String::from_utf8_lossy(&expected)
+            );
+        }
+    }
+}

@@ -547,7 +547,14 @@ fn put_zoned_timestamp<F: Form>(point: Point<Instant>, digits: usize, out: &mut 
 }
 
 fn put_bits<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
-    let mut bytes = vec![0_u8; text.len().div_ceil(8)];
+    let (mut short, mut long);
+    let bytes = if text.len() <= 256 {
+        short = [0_u8; 32];
+        &mut short[..]
+    } else {
+        long = vec![0_u8; text.len().div_ceil(8)];
+        &mut long[..]
+    };
     for (at, &bit) in text.iter().rev().enumerate() {
         match bit {
             b'0' => {}
@@ -555,10 +562,8 @@ fn put_bits<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
             _ => return Err(Fault::Malformed("bits")),
         }
     }
-    while bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    F::bytes(out, &bytes);
+    let zeros = bytes.iter().rev().take_while(|&&byte| byte == 0).count();
+    F::bytes(out, &bytes[..bytes.len() - zeros]);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tuples.json: what PostgreSQL itself says for types.sql (read by COPY) and stream.sql (read by pgoutput), beside
 the catalogue's word on each table. PGHOST, PGPORT, PGUSER, PGPASSWORD as psql reads them; database "golden" is made anew.
-    tuples.py types.sql stream.sql > tuples.json"""
+    tuples.py types.sql stream.sql inv > tuples.json"""
 import json, os, re, struct, subprocess, sys
 
 def psql(sql, db="golden", file=None):
@@ -40,12 +40,12 @@ def catalogue(oid):
 def column(c): return {"name": c["attname"], "type": type_of(c["atttypid"]), "typmod": c["atttypmod"], "not_null": c["attnotnull"], "default": c["def"]}
 
 tables, events = [], []
-for t in rows("select c.oid::int8, relname, relreplident from pg_class c where relnamespace='inv'::regnamespace and relkind in ('r','p') order by relname collate \"C\""):
+for t in rows("select c.oid::int8, relname, relreplident from pg_class c where relnamespace='" + sys.argv[3] + "'::regnamespace and relkind in ('r','p') order by relname collate \"C\""):
     columns, key = catalogue(t["oid"])
     names = [c["attname"] for c in columns]
-    tables.append({"schema": "inv", "name": t["relname"], "oid": t["oid"], "identity": t["relreplident"], "columns": [column(c) for c in columns], "key": [names.index(k) for k in key]})
+    tables.append({"schema": sys.argv[3], "name": t["relname"], "oid": t["oid"], "identity": t["relreplident"], "columns": [column(c) for c in columns], "key": [names.index(k) for k in key]})
     listed = ", ".join('"%s"' % n for n in names)
-    for line in psql(f'copy (select {listed} from inv."{t["relname"]}") to stdout').splitlines():
+    for line in psql(f'copy (select {listed} from {sys.argv[3]}."{t["relname"]}") to stdout').splitlines():
         events.append({"table": len(tables) - 1, "op": "r", "new": [unescape(cell) for cell in line.split("\t")]})
 
 psql("create publication golden for all tables"); psql("select pg_create_logical_replication_slot('golden', 'pgoutput')")
