@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::group::Committed;
+use super::membership::Committed;
 use super::transaction::Transaction;
 
 /// Lines that a journal may have whatever it needs.

@@ -161,29 +161,26 @@ impl Partition {
         if header.producer_epoch < producer.epoch {
             return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
         }
-        let next = if header.producer_epoch > producer.epoch {
-            0
-        } else {
-            let same = |sent: &&Recent| sent.first_sequence == first && sent.last_sequence == last;
-            if let Some(sent) = producer.recent.iter().find(same) {
-                return Ok(Some(sent.base_offset));
+        if header.producer_epoch > producer.epoch {
+            return match first {
+                0 => Ok(None),
+                _ => Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+            };
+        }
+        let same = |sent: &&Recent| sent.first_sequence == first && sent.last_sequence == last;
+        if let Some(sent) = producer.recent.iter().find(same) {
+            return Ok(Some(sent.base_offset));
+        }
+        let newest = producer.recent.back();
+        if first == newest.map_or(0, |sent| sequence_after(sent.last_sequence, 1)) {
+            return Ok(None);
+        }
+        // Told apart from a gap only where the sequence has not wrapped, which is nearly always.
+        match producer.recent.front() {
+            Some(oldest) if last < oldest.first_sequence => {
+                Err(ErrorCode::DUPLICATE_SEQUENCE_NUMBER)
             }
-            if producer
-                .recent
-                .front()
-                .is_some_and(|oldest| last < oldest.first_sequence)
-            {
-                return Err(ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
-            }
-            producer
-                .recent
-                .back()
-                .map_or(0, |sent| sequence_after(sent.last_sequence, 1))
-        };
-        if first == next {
-            Ok(None)
-        } else {
-            Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            _ => Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
         }
     }
 
