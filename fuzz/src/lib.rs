@@ -1,6 +1,7 @@
 //! Fuzz targets: each a plain function of bytes whose claim is stronger than "no crash".
 
 pub mod avro;
+pub mod broker;
 pub mod config;
 pub mod kafkawire_batch;
 
@@ -13,6 +14,7 @@ pub const TARGETS: &[Target] = &[
     ("avro/decimals", avro::decimals),
     ("avro/reader", avro::reader),
     ("avro/schema", avro::schema),
+    ("broker/requests", broker::requests),
     ("config/connector", config::connector),
     ("config/load", config::load),
     ("config/offsets", config::offsets),
