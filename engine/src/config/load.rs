@@ -1167,6 +1167,13 @@ impl Load {
                 }
                 if table::TRANSFORM_OPTIONS.contains(&option) {
                     options.insert(option.to_owned(), given.value.clone());
+                } else if table::REFUSED_TRANSFORM_OPTIONS.contains(&option) {
+                    let name = format!("{prefix}{option}");
+                    self.problem(
+                        connect,
+                        &name,
+                        "this option is not supported by this version",
+                    );
                 } else {
                     let known = table::TRANSFORM_OPTIONS
                         .iter()
@@ -1542,6 +1549,23 @@ impl Load {
                 or larger than linger.ms + request.timeout.ms",
             );
         }
+        let is = |scope: &Scope, name: &str, word: &str| {
+            scope
+                .text(name)
+                .is_some_and(|text| text.eq_ignore_ascii_case(word))
+        };
+        // Transactions stand on idempotence: who turns that off has decided.
+        let enabled = idempotent && !is(worker, "exactly.once.source.support", "disabled");
+        let exactly_once = enabled && !is(connect, "exactly.once.support", "disabled");
+        if !enabled && is(connect, "exactly.once.support", "required") {
+            self.problem(
+                connect,
+                "exactly.once.support",
+                "This worker does not have exactly-once source support enabled: set \
+                 exactly.once.source.support=enabled in its file, and leave acks and \
+                 enable.idempotence of the producer as they are",
+            );
+        }
         let bootstrap = client.list("bootstrap.servers");
         let compression = client.word("compression.type");
         let level = format!("compression.{}.level", Named::name(compression));
@@ -1589,14 +1613,7 @@ impl Load {
             connect_timeout: client.millis("socket.connection.setup.timeout.ms"),
             metadata_max_age: client.millis("metadata.max.age.ms"),
             topic_creation: self.topic_creation(worker, connect),
-            // Transactions stand on idempotence: who turns that off has decided.
-            exactly_once: idempotent
-                && !worker
-                    .required("exactly.once.source.support")
-                    .eq_ignore_ascii_case("disabled")
-                && !connect
-                    .required("exactly.once.support")
-                    .eq_ignore_ascii_case("disabled"),
+            exactly_once,
             transactional_id: client
                 .optional("transactional.id")
                 .unwrap_or_else(|| format!("{}-{name}-0", worker.required("group.id"))),

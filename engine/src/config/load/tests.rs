@@ -1,8 +1,8 @@
 //! Whole files in, configurations and complaints out.
 
 use super::super::{
-    Compat, Compression, DecimalMode, OffsetMismatch, PublicationAutocreate, SnapshotMode, SslMode,
-    TimeMode,
+    Compat, Compression, DecimalMode, LsnFlush, OffsetMismatch, PublicationAutocreate,
+    SnapshotMode, SslMode, TimeMode,
 };
 use super::*;
 
@@ -236,7 +236,7 @@ fn old_names_and_values() {
     let config = config(
         "",
         "table.blacklist=a.b\nsanitize.field.names=true\nslot.drop_on_stop=true\n\
-        truncate.handling.mode=include\ntransaction.topic=tx\nflush.lsn.source=false\n\
+        truncate.handling.mode=include\ntransaction.topic=tx\nflush.lsn.source=true\n\
         toasted.value.placeholder=hex:00ff\nsnapshot.mode=never\nplugin.name=wal2json_rds\n\
         internal.slot.seek.to.known.offset.on.start=true\n",
     );
@@ -245,7 +245,8 @@ fn old_names_and_values() {
     assert!(config.source.slot_drop_on_stop);
     assert_eq!(config.capture.skipped_operations, Some(Vec::new()));
     assert_eq!(config.encode.transaction_topic, "srv.tx");
-    assert_eq!(config.source.lsn_flush, super::super::LsnFlush::Manual);
+    assert_eq!(config.source.lsn_flush, LsnFlush::Connector);
+    assert_eq!(problems("", "flush.lsn.source=false").len(), 1);
     assert_eq!(config.encode.unavailable, [0, 0xFF]);
     assert_eq!(config.capture.snapshot_mode, SnapshotMode::NoData);
     assert_eq!(config.source.offset_mismatch, OffsetMismatch::TrustOffset);
@@ -682,8 +683,7 @@ fn the_source_in_full() {
         "",
         "database.hostname=/run/postgresql\nslot.stream.params=a=1;b=x=y\n\
         database.query.timeout.ms=0\n\
-        database.initial.statements=set a = 'x;;y';set b = 2;\nerrors.max.retries=3\n\
-        replica.identity.autoset.values=a.b:full,a.c:INDEX c_idx",
+        database.initial.statements=set a = 'x;;y';set b = 2;\nerrors.max.retries=3",
     )
     .source;
     assert_eq!(source.host, "/run/postgresql");
@@ -696,11 +696,6 @@ fn the_source_in_full() {
     );
     assert_eq!(source.initial_statements, ["set a = 'x;y'", "set b = 2"]);
     assert_eq!((source.query_timeout, source.max_retries), (None, Some(3)));
-    assert_eq!(source.replica_identities[0].1, ReplicaIdentity::Full);
-    assert_eq!(
-        source.replica_identities[1].1,
-        ReplicaIdentity::Index("c_idx".to_owned())
-    );
 }
 
 #[test]
@@ -846,6 +841,28 @@ fn secrets_from_providers_are_not_shown() {
     );
 }
 
+#[test]
+fn transactions() {
+    let sink = config("", "exactly.once.support=required").sink;
+    assert!(sink.exactly_once);
+    assert_eq!(sink.transactional_id, "penstock-c-0");
+    for (worker, connector) in [
+        ("", "exactly.once.support=disabled"),
+        ("exactly.once.source.support=disabled", ""),
+        ("", "producer.override.acks=1"),
+    ] {
+        assert!(!config(worker, connector).sink.exactly_once);
+    }
+    for (worker, connector) in [
+        ("exactly.once.source.support=disabled", ""),
+        ("", "producer.override.acks=1"),
+    ] {
+        let connector = format!("exactly.once.support=required\n{connector}");
+        let found = problems(worker, &connector);
+        assert!(found[0].contains("does not have exactly-once source support enabled"));
+    }
+}
+
 /// Every word that the table allows loads, so that no accessor meets a name without a row.
 #[test]
 fn every_word_loads() {
@@ -859,7 +876,7 @@ fn every_word_loads() {
             let Kind::Word(words) = row.kind else {
                 continue;
             };
-            for word in words.names.iter().filter(|word| **word != "disabled") {
+            for word in words.names {
                 if row.name.starts_with("sasl")
                     || row.name == "security.protocol"
                     || row.name == "acks"
@@ -867,7 +884,8 @@ fn every_word_loads() {
                     continue;
                 }
                 let line = format!("{prefix}{}={}", row.name, word.to_uppercase());
-                assert_eq!(problems("", &line), Vec::<String>::new());
+                let worker = "exactly.once.source.support=enabled";
+                assert_eq!(problems(worker, &line), Vec::<String>::new());
             }
         }
     }

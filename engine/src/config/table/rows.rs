@@ -7,7 +7,7 @@ use crate::config::load::parse_replica_identity;
 use crate::config::pattern::split_list;
 use crate::config::providers;
 use crate::config::{
-    BinaryMode, Compat, Compression, DecimalMode, FailureMode, HstoreMode, IntervalMode, LsnFlush,
+    BinaryMode, Compat, Compression, DecimalMode, FailureMode, HstoreMode, IntervalMode,
     NameAdjustment, Named, OffsetMismatch, Pattern, PublicationAutocreate, SaslMechanism,
     SnapshotMode, SslMode, TimeMode,
 };
@@ -228,8 +228,8 @@ pub static WORKER: Section = Section {
             "Whether Connect makes its topics.").low().no_effect(NO_INTERNAL_TOPIC),
         optional("session.timeout.ms", Kind::Text, "Of a group of workers.").low()
             .no_effect(NO_GROUP),
-        optional("heartbeat.interval.ms", Kind::Text, "Of a group of workers.").low()
-            .no_effect(NO_GROUP),
+        is("heartbeat.interval.ms", NON_NEGATIVE, "0", "How often a heartbeat is written; 0: never.")
+            .high().ignored(NO_HEARTBEAT),
         optional("rebalance.timeout.ms", Kind::Text, "Of a group of workers.").low()
             .no_effect(NO_GROUP),
         optional("worker.<option>", Kind::Text, "Of a group of workers.").low().no_effect(NO_GROUP),
@@ -379,15 +379,19 @@ pub const TRANSFORM_OPTIONS: &[&str] = &[
     "add.fields.prefix",
     "add.headers",
     "add.headers.prefix",
-    "route.by.field",
-    "drop.fields.header.name",
-    "drop.fields.from.key",
-    "drop.fields.keep.schema.compatible",
     "replace.null.with.default",
     "drop.tombstones",
     "delete.handling.mode",
     "add.source.fields",
     "operation.header",
+];
+
+/// Options that it has in Debezium and not here.
+pub const REFUSED_TRANSFORM_OPTIONS: &[&str] = &[
+    "route.by.field",
+    "drop.fields.header.name",
+    "drop.fields.from.key",
+    "drop.fields.keep.schema.compatible",
 ];
 
 // ---- the connector's file: Debezium's ----------------------------------------------------------
@@ -397,6 +401,8 @@ const NO_QUEUE: &str =
 const NO_JDBC: &str = "there is no JDBC here";
 const NO_SIGNALS: &str = "signals and incremental snapshots are not supported by this version";
 const NO_NOTIFICATIONS: &str = "notifications are not supported by this version";
+const NO_HEARTBEAT: &str = "heartbeats are not written by this version; the slot moves on without";
+const NO_MESSAGES: &str = "logical decoding messages are not written by this version";
 const NO_LINEAGE: &str = "OpenLineage is not supported";
 const NO_JAVA_CLASS: &str = "it names a Java class, and there is no Java here";
 const ONE_SNAPSHOT: &str = "the copy reads from one exported snapshot, and locks nothing";
@@ -442,8 +448,10 @@ pub static DEBEZIUM: Section = Section {
             "How it is created when it does not exist.").high(),
         is("publish.via.partition.root", Kind::Boolean, "false",
             "Create it so that changes of partitions come as changes of their root.").low(),
-        optional("replica.identity.autoset.values", format("table:DEFAULT|FULL|NOTHING|INDEX name, \
-            …", check_replica_identities), "Replica identities to set at start.").low(),
+        optional("replica.identity.autoset.values",
+            format("table:DEFAULT|FULL|NOTHING|INDEX name, …", check_replica_identities),
+            "Replica identities to set at start.").low()
+            .refused("this version alters no table: ALTER TABLE … REPLICA IDENTITY …"),
         is("database.sslmode", words(SslMode::NAMES), "prefer",
             "TLS to PostgreSQL, as libpq names it."),
         optional("database.sslrootcert", Kind::Text, "PEM file of trusted certificates."),
@@ -452,11 +460,13 @@ pub static DEBEZIUM: Section = Section {
         optional("database.sslpassword", Kind::Password, "Password of that file.").low()
             .refused("an encrypted key cannot be read: decrypt it (openssl pkcs8)"),
         optional("database.sslfactory", Kind::Text, "A Java class.").low().ignored(NO_JAVA_CLASS),
-        is("database.tcpKeepAlive", Kind::Boolean, "true", "TCP's own keepalives.").low(),
+        is("database.tcpKeepAlive", Kind::Boolean, "true", "TCP's own keepalives.").low()
+            .ignored("they are always on"),
         optional("database.initial.statements", Kind::Text,
             "SQL run on each connection that reads, between semicolons (`;;` is one).").low(),
         is("database.query.timeout.ms", NON_NEGATIVE, "600000",
-            "How long a query may take; 0: for ever.").low(),
+            "How long a query may take; 0: for ever.").low()
+            .no_effect("the server's `statement_timeout` holds, none by default"),
         is("connection.validation.timeout.ms", POSITIVE_LONG, "60000",
             "How long connecting may take.").low(),
         optional("database.connection.factory.class", Kind::Text, "A Java class.").low()
@@ -493,7 +503,8 @@ pub static DEBEZIUM: Section = Section {
         optional("datatype.propagate.source.type", Kind::Patterns,
             "The same by type: `schema.table.type`."),
         is("skip.messages.without.change", Kind::Boolean, "false",
-            "Leave out updates that change no captured column (REPLICA IDENTITY FULL).").low(),
+            "Leave out updates that change no captured column (REPLICA IDENTITY FULL).").low()
+            .refused("this version writes every update"),
         is("skipped.operations", format("of c, u, d, t; or none", check_skipped), "t",
             "Operations to leave out."),
         is("decimal.handling.mode", words(DecimalMode::NAMES), "precise",
@@ -519,11 +530,13 @@ pub static DEBEZIUM: Section = Section {
         is("tombstones.on.delete", Kind::Boolean, "true",
             "A record without a value after each delete, for compacted topics.").high(),
         is("provide.transaction.metadata", Kind::Boolean, "false",
-            "Records of BEGIN and END, and counters in the envelope."),
+            "Records of BEGIN and END, and counters in the envelope.")
+            .ignored("the envelope has its counters; the transaction topic is not written by this \
+            version"),
         optional("message.prefix.include.list", Kind::Patterns,
-            "Prefixes of logical messages to emit; none: all.").low(),
+            "Prefixes of logical messages to emit; none: all.").low().ignored(NO_MESSAGES),
         optional("message.prefix.exclude.list", Kind::Patterns,
-            "Prefixes of logical messages not to emit.").low(),
+            "Prefixes of logical messages not to emit.").low().ignored(NO_MESSAGES),
         is("extended.headers.enabled", Kind::Boolean, "true", "Headers `__debezium.context.*`."),
         optional("converters", Kind::List, "Custom converters.").low()
             .refused("custom converters are Java classes, and there is no Java here"),
@@ -558,7 +571,8 @@ pub static DEBEZIUM: Section = Section {
         optional("snapshot.select.statement.overrides", Kind::List,
             "Tables that are copied by a statement of yours."),
         optional("snapshot.select.statement.overrides.<table>", Kind::Text, "That statement."),
-        is("snapshot.max.threads", POSITIVE, "1", "Connections that copy."),
+        is("snapshot.max.threads", POSITIVE, "1", "Connections that copy.")
+            .ignored("this version copies one table after the other"),
         optional("snapshot.max.threads.multiplier", Kind::Text, "Chunks per table and thread.")
             .low().no_effect("chunks are cut by size"),
         optional("snapshot.max.threads.multiplier.<table>", Kind::Text, "The same for one table.")
@@ -571,7 +585,8 @@ pub static DEBEZIUM: Section = Section {
         optional("snapshot.fetch.size", POSITIVE, "Rows per fetch.").low()
             .no_effect("rows are read by COPY, as they come"),
         is("snapshot.delay.ms", NON_NEGATIVE_LONG, "0", "Wait before the copy.").low(),
-        is("streaming.delay.ms", NON_NEGATIVE_LONG, "0", "Wait between copy and stream.").low(),
+        is("streaming.delay.ms", NON_NEGATIVE_LONG, "0", "Wait between copy and stream.").low()
+            .ignored("the stream follows the copy at once"),
         optional("query.fetch.size", NON_NEGATIVE, "Rows per fetch.").low()
             .no_effect("rows are read by COPY, as they come"),
         optional("incremental.snapshot.<option>", Kind::Text, "Incremental snapshots.").low()
@@ -589,7 +604,8 @@ pub static DEBEZIUM: Section = Section {
             .ignored(NO_NOTIFICATIONS),
         is("heartbeat.interval.ms", NON_NEGATIVE, "0",
             "How often a heartbeat is written; 0: never.").high(),
-        optional("heartbeat.action.query", Kind::Text, "SQL run with each.").high(),
+        optional("heartbeat.action.query", Kind::Text, "SQL run with each.").high()
+            .ignored(NO_HEARTBEAT),
         optional("heartbeat.topics.prefix", Kind::Text, "Old name of `topic.heartbeat.prefix`.")
             .low().ignored("it has no effect in Debezium either: use topic.heartbeat.prefix"),
         is("topic.naming.strategy", Kind::Class(NAMING_STRATEGIES),
@@ -611,14 +627,18 @@ pub static DEBEZIUM: Section = Section {
             "transaction", "Last part of the transaction topic's name."),
         is("status.update.interval.ms", POSITIVE, "10000",
             "How often the slot hears of our position."),
-        is("lsn.flush.mode", words(LsnFlush::NAMES), "connector",
-            "Who moves the slot on; `manual`: not we.").low(),
+        is("lsn.flush.mode", Kind::Word(Words {
+            names: &["connector", "connector_and_driver"],
+            renamed: &[],
+            refused: &[("manual", "the slot moves on with what Kafka has: nobody else moves it")],
+        }), "connector", "Who moves the slot on.").low(),
         optional("lsn.flush.timeout.ms", Kind::Text, "How long a confirmation may take.").low()
             .no_effect("a status update is not waited for"),
         optional("lsn.flush.timeout.action", Kind::Text, "What then.").low()
             .no_effect("a status update is not waited for"),
         is("offset.mismatch.strategy", words(OffsetMismatch::NAMES), "no_validation",
-            "Whom to believe when stored position and slot differ.").low(),
+            "Whom to believe when stored position and slot differ.").low()
+            .ignored("the stored position is the one that counts"),
         optional("xmin.fetch.interval.ms", NON_NEGATIVE_LONG, "How often `xmin` is looked up.")
             .low().ignored("`xmin` in `source` is always null"),
         is("max.batch.size", POSITIVE, "2048", "Events per batch.").no_effect(NO_QUEUE),
@@ -635,8 +655,9 @@ pub static DEBEZIUM: Section = Section {
             .no_effect("the stream itself announces each change of a table"),
         is("event.processing.failure.handling.mode", words(&["fail", "warn", "skip", "ignore"]),
             "fail", "What an event that cannot be handled does.").ignored(NO_ERRANT_RECORDS),
-        is("event.converting.failure.handling.mode", words(FailureMode::NAMES), "warn",
-            "What a value that cannot be converted does.").low(),
+        is("event.converting.failure.handling.mode", words(FailureMode::NAMES), "fail",
+            "What a value that cannot be converted does.").low().theirs("warn")
+            .ignored(NO_ERRANT_RECORDS),
         is("errors.max.retries", Kind::Int(-1, INT_MAX), "-1",
             "Restarts after failures that may pass; -1: any number."),
         is("retriable.restart.connector.wait.ms", POSITIVE_LONG, "10000", "Wait before one."),
@@ -754,9 +775,11 @@ pub static AVRO: Section = Section {
         is("connect.meta.data", Kind::Boolean, "true",
             "Connect's names, versions and parameters in the schema."),
         is("enhanced.avro.schema.support", Kind::Boolean, "false",
-            "Keep packages and enums of Connect's schemas."),
+            "Keep packages and enums of schemas that came from Avro.")
+            .no_effect("schemas of captured tables did not come from Avro"),
         is("scrub.invalid.names", Kind::Boolean, "false",
-            "Replace characters that Avro forbids in names."),
+            "Replace characters that Avro forbids in names.")
+            .refused("use schema.name.adjustment.mode and field.name.adjustment.mode"),
         is("basic.auth.credentials.source", words(&["URL", "USER_INFO", "SASL_INHERIT"]), "URL",
             "Where user and password for the registry stand."),
         optional("basic.auth.user.info", Kind::Password, "`user:password`, for USER_INFO."),
@@ -806,7 +829,8 @@ pub static AVRO: Section = Section {
             "Write with the latest schema that has this metadata.").low()
             .refused("choosing a schema by metadata is not supported"),
         is("latest.compatibility.strict", Kind::Boolean, "true",
-            "Check that the latest schema can read the data.").low(),
+            "Check that the latest schema can read the data.").low()
+            .no_effect("records that the latest schema cannot hold are an error in any case"),
         is("id.compatibility.strict", Kind::Boolean, "true", "The same for `use.schema.id`.").low()
             .no_effect("a fixed schema id is not supported"),
         optional("context.name.strategy", Kind::Text, "A Java class.").low().refused(NO_JAVA_CLASS),
