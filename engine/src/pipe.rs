@@ -87,6 +87,8 @@ pub struct TableStatus {
     pub rows: u64,
     /// Rows there are, by the server's estimate.
     pub estimate: u64,
+    /// Time spent on it so far.
+    pub elapsed: Duration,
     /// All are read.
     pub done: bool,
 }
@@ -403,8 +405,7 @@ impl Pipe {
                 self.draft.tables.push(TableStatus {
                     name,
                     estimate,
-                    rows: 0,
-                    done: false,
+                    ..TableStatus::default()
                 });
                 chosen.push(table);
             }

@@ -111,6 +111,7 @@ impl Copy {
         statement: &str,
     ) -> Result<bool, Error> {
         let mut inbox = Inbox::new(INBOX_BYTES, INBOX_BYTES_MAX);
+        let started = Instant::now();
         client.begin(statement).await?;
         let mut first_of_table = true;
         let mut committed = Instant::now();
@@ -120,6 +121,7 @@ impl Copy {
             if pipe.is_stopping() {
                 return Ok(false);
             }
+            pipe.status_of(at, |table| table.elapsed = started.elapsed());
             pipe.publish();
             if done {
                 return Ok(true);
