@@ -3,6 +3,7 @@
 pub mod avro;
 pub mod broker;
 pub mod config;
+pub mod demo;
 pub mod kafkawire_batch;
 
 /// The name that a target's folder in the corpus has, and its function.
@@ -20,6 +21,8 @@ pub const TARGETS: &[Target] = &[
     ("config/offsets", config::offsets),
     ("config/pattern", config::pattern),
     ("config/properties", config::properties),
+    ("demo/change", demo::change),
+    ("demo/follow", demo::follow),
     ("kafkawire_batch/batches", kafkawire_batch::batches),
     ("kafkawire_batch/build", kafkawire_batch::build),
     (
