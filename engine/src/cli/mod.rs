@@ -42,6 +42,8 @@ struct Arguments {
 enum Verb {
     Standalone(standalone::Arguments),
     Check(check::Arguments),
+    /// Show all of it on one screen, against a bike store in PostgreSQL.
+    Demo(demo::Arguments),
 }
 
 /// Options of every verb.
@@ -81,13 +83,19 @@ pub fn main() -> ExitCode {
         }
     };
     let format = arguments.log.log_format;
-    if let Err(report) = start_log(&arguments.log) {
+    // A screen of its own says what goes well.
+    let usual = match arguments.verb {
+        Verb::Demo(_) => "warn",
+        Verb::Standalone(_) | Verb::Check(_) => "info",
+    };
+    if let Err(report) = start_log(&arguments.log, usual) {
         return fail(&report, format);
     }
     report_broken_invariants(format);
     let result = match arguments.verb {
         Verb::Standalone(verb) => in_runtime(standalone::run(&verb)),
         Verb::Check(verb) => check::run(&verb),
+        Verb::Demo(verb) => in_runtime(demo::run(&verb)),
     };
     match result {
         Ok(()) => Exit::Done.into(),
@@ -121,17 +129,17 @@ fn fail(report: &Report, format: LogFormat) -> ExitCode {
     report.exit.into()
 }
 
-fn start_log(arguments: &LogArguments) -> Result<(), Report> {
+fn start_log(arguments: &LogArguments, usual: &str) -> Result<(), Report> {
     let filter = match &arguments.log_level {
         Some(level) => EnvFilter::try_new(level).map_err(|error| {
             Report::new(Exit::Usage, format!("--log-level {level}"))
                 .because("it is no level", error)
         })?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual)),
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| demo::screen::Log)
         .with_target(false);
     // A second start, by a test in one process, keeps the first log.
     let _ = match arguments.log_format {

@@ -209,7 +209,7 @@ where
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A pipe's end as people read it.
-fn report(connector: &str, error: pipe::Error) -> Report {
+pub fn report(connector: &str, error: pipe::Error) -> Report {
     let exit = match error.blame {
         Blame::Configuration => Exit::Configuration,
         Blame::Postgres => Exit::Postgres,

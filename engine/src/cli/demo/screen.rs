@@ -8,7 +8,8 @@
 //!
 //! A terminal shows all of it; anything else gets the lines alone, without colours or cursor moves.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use console::{Term, measure_text_width};
@@ -41,7 +42,7 @@ pub struct Sighting<'a> {
 }
 
 /// How far the copy of a table is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copying {
     /// The table's name.
     pub name: String,
@@ -68,6 +69,31 @@ pub struct Pulse {
     pub p99: Option<Duration>,
     /// Resident memory of this process.
     pub memory_bytes: u64,
+}
+
+/// How it was, at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// From start to end.
+    pub ran: Duration,
+    /// Rows copied.
+    pub rows: u64,
+    /// Of so many tables.
+    pub tables: usize,
+    /// How long that took.
+    pub copying: Duration,
+    /// Live changes seen.
+    pub changes: u64,
+    /// Of all latencies.
+    pub median: Option<Duration>,
+    /// Of all latencies.
+    pub p99: Option<Duration>,
+    /// Resident memory of this process, now.
+    pub memory_bytes: u64,
+    /// The most it was.
+    pub memory_peak_bytes: u64,
+    /// Slot and publication are dropped.
+    pub cleared: bool,
 }
 
 /// Where other programs can read along.
@@ -115,7 +141,7 @@ impl Look {
             DIM,
             &format!(" {:<OP_WIDTH$}  {:<KEY_WIDTH$}  columns", "change", "key"),
         );
-        line.text
+        line.finish()
     }
 
     /// One change: when, how long it took, what it is.
@@ -165,7 +191,7 @@ impl Look {
             (_, Some(after)) => line.put_row(after, sighting.key),
             (_, None) => {}
         }
-        line.text
+        line.finish()
     }
 
     /// A table's copy, as a line that stays.
@@ -185,7 +211,7 @@ impl Look {
                 .pace()
                 .map_or_else(String::new, |pace| format!("  {pace}")),
         );
-        line.text
+        line.finish()
     }
 
     /// The line above the lines to paste.
@@ -198,7 +224,7 @@ impl Look {
             .width
             .map_or(0, |width| width.saturating_sub(line.used + 1));
         line.put(DIM, &format!(" {}", "─".repeat(left)));
-        line.text
+        line.finish()
     }
 
     /// How it goes, in a line.
@@ -222,13 +248,61 @@ impl Look {
         }
         line.put(DIM, &format!(" · {}", human_bytes(pulse.memory_bytes)));
         line.put(DIM, " · Ctrl-C stops");
-        line.text
+        line.finish()
+    }
+
+    /// What was copied, all tables together.
+    #[must_use]
+    pub fn copied(&self, tables: &[Copying], elapsed: Duration) -> String {
+        let rows = tables.iter().map(|table| table.rows).sum();
+        let all = Copying {
+            name: format!("{} tables", tables.len()),
+            rows,
+            estimate: rows,
+            elapsed,
+            done: true,
+        };
+        self.copying(&all)
+    }
+
+    /// A line for each thing to remember.
+    #[must_use]
+    pub fn summary(&self, summary: &Summary) -> Vec<String> {
+        let entry = |name: &str, text: &str| {
+            let mut line = self.line();
+            line.put(DIM, &format!(" {name:<8} "));
+            line.put("", text);
+            line.finish()
+        };
+        let rows = grouped(summary.rows);
+        let copying = human_time(summary.copying);
+        let mut lines = vec![
+            entry("ran", &human_time(summary.ran)),
+            entry(
+                "copied",
+                &format!("{rows} rows of {} tables in {copying}", summary.tables),
+            ),
+            entry("followed", &format!("{} changes", grouped(summary.changes))),
+        ];
+        if let (Some(median), Some(p99)) = (summary.median, summary.p99) {
+            let (median, p99) = (human_time(median), human_time(p99));
+            let text = format!("median {median}, p99 {p99}, from commit to a consumer");
+            lines.push(entry("latency", &text));
+        }
+        let now = human_bytes(summary.memory_bytes);
+        let peak = human_bytes(summary.memory_peak_bytes);
+        let text = format!("{now} resident, {peak} at most: pipe, broker, registry and screen");
+        lines.push(entry("memory", &text));
+        if summary.cleared {
+            lines.push(entry("cleared", "slot and publication are dropped"));
+        }
+        lines
     }
 
     /// Text in a style, where colours are.
     #[must_use]
     pub fn styled(&self, style: &str, text: &str) -> String {
-        if self.color && !style.is_empty() {
+        if self.color && !style.is_empty() && !text.is_empty() {
             format!("\x1b[{style}m{text}\x1b[0m")
         } else {
             text.to_owned()
@@ -240,6 +314,7 @@ impl Look {
             look: self,
             text: String::new(),
             used: 0,
+            last: Default::default(),
             full: false,
         }
     }
@@ -256,12 +331,15 @@ impl Look {
 struct Line<'l> {
     look: &'l Look,
     text: String,
+    /// Columns of `text` and `last`.
     used: usize,
+    /// What was put last: it gives up its end where more was put and there is no room.
+    last: (&'static str, String),
     full: bool,
 }
 
 impl Line<'_> {
-    fn put(&mut self, style: &str, text: &str) {
+    fn put(&mut self, style: &'static str, text: &str) {
         if self.full || text.is_empty() {
             return;
         }
@@ -270,15 +348,25 @@ impl Line<'_> {
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(self.used));
         let width = measure_text_width(text);
-        if width <= room {
-            self.used += width;
-            self.text.push_str(&self.look.styled(style, text));
+        self.full = width > room;
+        if room > 0 {
+            self.settle();
+            self.last = (style, cut(text, room));
         } else {
-            self.full = true;
-            self.used += room;
-            self.text
-                .push_str(&self.look.styled(style, &cut(text, room)));
+            let (_, last) = &mut self.last;
+            *last = cut(&format!("{last} "), measure_text_width(last));
         }
+        self.used += width.min(room);
+    }
+
+    fn settle(&mut self) {
+        let (style, text) = std::mem::take(&mut self.last);
+        self.text.push_str(&self.look.styled(style, &text));
+    }
+
+    fn finish(mut self) -> String {
+        self.settle();
+        self.text
     }
 
     /// `name value · name value`: what is not NULL, without the key.
@@ -437,6 +525,7 @@ impl Screen {
         console::set_colors_enabled(look.color);
         let target = ProgressDrawTarget::term(term.clone(), 20);
         let multi = MultiProgress::with_draw_target(target);
+        *open_terminal() = Some(multi.clone());
         let terminal = Terminal {
             term,
             multi,
@@ -491,7 +580,15 @@ impl Screen {
     }
 
     /// Who we are, and from where to where. Errors: as [`Self::print`].
-    pub fn greet(&mut self, from: &str, to: &str, paste: &Paste) -> io::Result<()> {
+    ///
+    /// `notes`: what is not as one might expect.
+    pub fn greet(
+        &mut self,
+        from: &str,
+        to: &str,
+        notes: &[String],
+        paste: &Paste,
+    ) -> io::Result<()> {
         let look = self.look();
         let version = env!("CARGO_PKG_VERSION");
         let mut lines = vec![
@@ -504,8 +601,13 @@ impl Screen {
             ),
             format!(" {}  {from}", look.styled(DIM, "from")),
             format!(" {}    {to}", look.styled(DIM, "to")),
-            String::new(),
         ];
+        lines.extend(
+            notes
+                .iter()
+                .map(|note| format!("       {}", look.styled(YELLOW, note))),
+        );
+        lines.push(String::new());
         match &mut self.terminal {
             Some(terminal) => terminal.add_footer(&look, paste),
             None => lines.extend([
@@ -543,7 +645,7 @@ impl Screen {
     }
 
     /// The copy is complete: bars go, a line a table stays. Errors: as [`Self::print`].
-    pub fn copied(&mut self, tables: &[Copying]) -> io::Result<()> {
+    pub fn copied(&mut self, tables: &[Copying], elapsed: Duration) -> io::Result<()> {
         if let Some(terminal) = &mut self.terminal {
             for bar in terminal.bars.drain(..) {
                 bar.finish_and_clear();
@@ -552,7 +654,9 @@ impl Screen {
         }
         let look = self.look();
         let mut lines: Vec<_> = tables.iter().map(|table| look.copying(table)).collect();
+        lines.push(look.copied(tables, elapsed));
         lines.push(String::new());
+        self.headed = false;
         self.print(&lines)
     }
 
@@ -577,6 +681,20 @@ impl Screen {
         }
     }
 
+    /// Ends a frame.
+    ///
+    /// The cursor goes where the last line begins: a terminal echoes Ctrl-C as `^C`, which behind a
+    /// full line would scroll the footer away from where it is thought to be.
+    pub fn rest(&mut self) {
+        if let Some(terminal) = &self.terminal {
+            // Errors are a terminal that went away.
+            let _ = terminal
+                .term
+                .write_str("\r")
+                .and_then(|()| terminal.term.flush());
+        }
+    }
+
     /// Says in the footer what is being waited for.
     pub fn wait(&mut self, what: &str) {
         let look = self.look();
@@ -588,14 +706,20 @@ impl Screen {
         }
     }
 
+    /// Writes how it was. Errors: as [`Self::print`].
+    pub fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        let mut lines = vec![String::new()];
+        lines.extend(self.look().summary(summary));
+        write_lines(&lines)
+    }
+
     /// Bars and footer go; lines stay.
     pub fn close(&mut self) {
+        *open_terminal() = None;
         if let Some(terminal) = &mut self.terminal {
-            for bar in terminal.bars.drain(..).chain(terminal.footer.drain(..)) {
-                bar.finish_and_clear();
-            }
             // Errors are a terminal that went away.
             let _ = terminal.multi.clear();
+            terminal.multi.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }
@@ -651,6 +775,34 @@ fn template(text: &str) -> ProgressStyle {
 fn width(term: &Term) -> usize {
     let (_, columns) = term.size();
     usize::from(columns)
+}
+
+/// Standard error, as the log sees it: above the bars where a screen is open, so that neither
+/// writes over the other.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Log;
+
+/// The terminal that a screen has, if one is open.
+static OPEN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+fn open_terminal() -> MutexGuard<'static, Option<MultiProgress>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        match &*open_terminal() {
+            Some(multi) if io::stderr().is_terminal() => {
+                multi.println(String::from_utf8_lossy(text).trim_end())?;
+                Ok(text.len())
+            }
+            _ => io::stderr().write(text),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Straight to the file: whoever reads sees each line when it happens.
@@ -793,6 +945,16 @@ mod tests {
                     assert!(measure_text_width(&line) <= width, "{width}: {line}");
                 }
             }
+        }
+        let all = set(PLAIN, &change, None);
+        for width in 101..measure_text_width(&all) {
+            let look = Look {
+                width: Some(width),
+                color: false,
+            };
+            let line = set(look, &change, None);
+            assert_eq!(measure_text_width(&line), width, "{line}");
+            assert!(line.ends_with('…'), "{line}");
         }
         let narrow = Look {
             width: Some(60),

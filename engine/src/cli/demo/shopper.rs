@@ -134,6 +134,13 @@ impl Shopper {
         (act, sql)
     }
 
+    /// How long the shopper thinks before the next act: 0 to 1, of what there is time for.
+    pub fn hesitation(&mut self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "at most 1000")]
+        let thousandths = self.below(1_000) as f64;
+        thousandths / 1_000.0
+    }
+
     fn habit(&mut self) -> Act {
         let mut point = self.below(HABITS.iter().map(|(_, share)| share).sum());
         for (act, share) in HABITS {
