@@ -11,6 +11,7 @@
 mod copying;
 mod error;
 mod keeper;
+mod notices;
 mod outlet;
 mod streaming;
 mod tables;
@@ -29,12 +30,16 @@ use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types};
 use crate::capture::client::{Client, Purpose, Streaming};
 use crate::capture::error::PgError;
 use crate::capture::relations::Table;
-use crate::config::{Config, Filter, Operation, SnapshotMode, Source, TopicCreation, offset_file};
+use crate::config::{
+    self, Config, Filter, LsnFlush, OffsetMismatch, Operation, SnapshotMode, Source, TopicCreation,
+    offset_file,
+};
 use crate::encode::registry::RegistryError;
 use crate::net;
 use crate::produce::{self, Driver, Isolation};
 use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
 use keeper::Keeper;
+use notices::Notices;
 use outlet::Outlet;
 use streaming::{Begin, End};
 use tables::{Registries, Tables};
@@ -104,6 +109,7 @@ struct Pipe {
     outlet: Outlet,
     tables: Tables,
     keeper: Keeper,
+    notices: Notices,
     status: watch::Sender<Status>,
     /// The status that will be published.
     draft: Status,
@@ -201,6 +207,7 @@ async fn attempt(
         key,
         config.sink.exactly_once,
         config.offsets.flush_interval,
+        config.source.lsn_flush != LsnFlush::Manual,
     );
     if let Some(Stored::Stream(position)) = stored {
         keeper.resume(position);
@@ -210,6 +217,7 @@ async fn attempt(
         outlet: Outlet::new(config, driver, &run_id()),
         tables: Tables::default(),
         keeper,
+        notices: Notices::default(),
         client,
         server,
         types: Types::default(),
@@ -242,6 +250,7 @@ impl Pipe {
         let (source, capture) = (&config.source, &config.capture);
         catalog::ensure_publication(client, server, source, capture, &tables).await?;
         let slot = catalog::slot(client, server, source).await?;
+        self.set_replica_identities(&tables).await?;
         let wants = self.plan(stored, slot.as_ref())?;
         let from = match wants {
             Wants::Snapshot { catch_up } => {
@@ -265,11 +274,47 @@ impl Pipe {
             tracing::info!(connector = self.config.name, "the snapshot is complete");
             return Ok(());
         }
+        if !self.pause(self.config.capture.streaming_delay).await {
+            return Ok(());
+        }
         *established = true;
         self.enter(Phase::Streaming);
         tracing::info!(connector = self.config.name, lsn = %from.lsn, "streaming");
         streaming::run(self, from, None).await?;
         self.finish().await
+    }
+
+    /// `replica.identity.autoset.values`. What the server refuses is logged: the table is captured
+    /// as it is.
+    async fn set_replica_identities(&mut self, tables: &[CapturedTable]) -> Result<(), Error> {
+        for CapturedTable { table, .. } in tables {
+            let name = format!("{}.{}", table.schema, table.name);
+            let rules = &self.config.source.replica_identities;
+            let Some((_, identity)) = rules.iter().find(|(of, _)| of.is_match(&name)) else {
+                continue;
+            };
+            let identity = match identity {
+                config::ReplicaIdentity::Default => "DEFAULT".to_owned(),
+                config::ReplicaIdentity::Full => "FULL".to_owned(),
+                config::ReplicaIdentity::Nothing => "NOTHING".to_owned(),
+                config::ReplicaIdentity::Index(index) => {
+                    format!("USING INDEX {}", quote_identifier(index))
+                }
+            };
+            let statement = format!(
+                "ALTER TABLE {}.{} REPLICA IDENTITY {identity}",
+                quote_identifier(&table.schema),
+                quote_identifier(&table.name)
+            );
+            match self.client.simple_query(&statement).await {
+                Ok(_) => tracing::info!(table = name, identity, "replica identity is set"),
+                Err(error) if error.code().is_some() => {
+                    tracing::error!(table = name, "replica.identity.autoset.values: {error}");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// What the stored position, the slot and `snapshot.mode` together ask for.
@@ -317,20 +362,37 @@ impl Pipe {
             (Some(Stored::Snapshot(at)), _) => Wants::Stream(fresh(at.lsn)),
             (Some(Stored::Stream(at)), _) => stream(at),
         };
-        match (wants, slot) {
-            // The WAL from there on is not kept: whoever held it for us is gone.
-            (Wants::Stream(from), None) if stored.is_some() => {
-                self.position_lost(from.lsn, "the replication slot does not exist")
-            }
-            (Wants::Stream(from), Some(slot))
-                if stored.is_some()
-                    && slot.restart_lsn.is_none_or(|restart| restart > from.lsn) =>
-            {
-                self.position_lost(from.lsn, "the replication slot no longer holds its WAL")
-            }
-            (Wants::Snapshot { .. }, None) => Ok(Wants::Snapshot { catch_up: None }),
-            (wants, _) => Ok(wants),
+        let Wants::Stream(mut from) = wants else {
+            return Ok(match slot {
+                Some(_) => wants,
+                None => Wants::Snapshot { catch_up: None },
+            });
+        };
+        if stored.is_none() {
+            return Ok(wants);
         }
+        // The WAL from there on is kept only by the slot: what it does not hold is gone.
+        let Some(slot) = slot else {
+            return self.position_lost(from.lsn, "the replication slot does not exist");
+        };
+        let confirmed = slot.confirmed_flush_lsn.unwrap_or(Lsn(0));
+        let trusted = match self.config.source.offset_mismatch {
+            OffsetMismatch::TrustSlot => confirmed,
+            OffsetMismatch::TrustGreaterLsn => confirmed.max(from.lsn),
+            OffsetMismatch::NoValidation | OffsetMismatch::TrustOffset => from.lsn,
+        };
+        if trusted != from.lsn {
+            tracing::warn!(stored = %from.lsn, slot = %confirmed, "the slot's position is trusted");
+            from = fresh(trusted);
+        }
+        if slot.restart_lsn.is_none_or(|restart| restart > from.lsn) {
+            return self.position_lost(from.lsn, "the replication slot no longer holds its WAL");
+        }
+        if confirmed > from.lsn {
+            let why = format!("the replication slot was advanced to {confirmed} by somebody else");
+            return self.position_lost(from.lsn, &why);
+        }
+        Ok(Wants::Stream(from))
     }
 
     fn position_lost(&self, lsn: Lsn, why: &str) -> Result<Wants, Error> {
@@ -368,14 +430,10 @@ impl Pipe {
         catch_up: Option<Begin>,
         established: &mut bool,
     ) -> Result<Option<Begin>, Error> {
-        let source = &self.config.source;
-        if !self.config.capture.snapshot_delay.is_zero() {
-            let mut shutdown = self.shutdown.clone();
-            tokio::select! {
-                () = tokio::time::sleep(self.config.capture.snapshot_delay) => {}
-                _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
-            }
+        if !self.pause(self.config.capture.snapshot_delay).await {
+            return Ok(None);
         }
+        let source = &self.config.source;
         tracing::info!(
             slot = source.slot,
             "waiting for the slot's consistent point: every transaction that runs now must end"
@@ -477,6 +535,9 @@ impl Pipe {
         let source = &self.config.source;
         let publication = publication_names(&[&source.publication]);
         let mut options = vec![("proto_version", "1"), ("publication_names", &*publication)];
+        if self.server.version >= 140_000 {
+            options.push(("messages", "true"));
+        }
         options.extend(
             source
                 .slot_stream_params
@@ -511,9 +572,24 @@ impl Pipe {
         }
     }
 
+    /// Waits for as long as the configuration says. `false`: told to stop meanwhile.
+    async fn pause(&mut self, wait: Duration) -> bool {
+        if !wait.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = self.shutdown.wait_for(|stop| *stop) => {}
+            }
+        }
+        !self.is_stopping()
+    }
+
     /// Told to stop, or nobody is left who could tell.
     fn is_stopping(&self) -> bool {
         *self.shutdown.borrow() || self.shutdown.has_changed().is_err()
+    }
+
+    fn takes_message(&self, prefix: &str) -> bool {
+        self.config.capture.message_prefixes.accepts(prefix) && !self.skips(Operation::Message)
     }
 
     fn skips(&self, op: Operation) -> bool {

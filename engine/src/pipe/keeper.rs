@@ -39,6 +39,8 @@ pub(super) struct Keeper {
     key: Vec<u8>,
     exactly_once: bool,
     interval: Duration,
+    /// `lsn.flush.mode`: the slot is ours to move.
+    confirms: bool,
     ledger: Ledger,
     /// The newest position behind which everything was appended.
     newest: Option<StreamPosition>,
@@ -64,6 +66,7 @@ impl Keeper {
         key: Vec<u8>,
         exactly_once: bool,
         interval: Duration,
+        confirms: bool,
     ) -> Self {
         Self {
             topic,
@@ -71,6 +74,7 @@ impl Keeper {
             key,
             exactly_once,
             interval,
+            confirms,
             ledger: Ledger::default(),
             newest: None,
             news: false,
@@ -186,6 +190,7 @@ impl Keeper {
             self.stored = Some(position);
             self.urgent = false;
             if let Some(lsn) = position.confirmable()
+                && self.confirms
                 && lsn > self.confirmed
             {
                 self.confirmed = lsn;

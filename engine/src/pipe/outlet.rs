@@ -256,6 +256,13 @@ impl Outlet {
         Ok(self.driver.drain().await?)
     }
 
+    /// Where a record with this key goes.
+    pub(super) fn partition(&mut self, topic: TopicId, key: &[u8]) -> i32 {
+        self.producer()
+            .partition(topic, Some(key))
+            .unwrap_or_default()
+    }
+
     /// A record that is no change: a position, a heartbeat.
     pub(super) fn plain(
         &mut self,

@@ -7,13 +7,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pgwire::lsn::Lsn;
-use pgwire::pgoutput::Begin as BeginMessage;
+use pgwire::pgoutput::{Begin as BeginMessage, LogicalMessage};
 use pgwire::replication::StandbyStatusUpdate;
 use pgwire::session::Event;
 use tokio::time::Instant;
 
 use super::error::{Blame, Error};
 use super::keeper::Keeper;
+use super::notices::Of;
 use super::outlet::RowEvent;
 use super::tables::Announced;
 use super::{Pipe, UNIX_TO_PG_US};
@@ -28,6 +29,12 @@ use crate::progress::offsets::{MessageType, StreamPosition};
 
 /// What the receive buffer holds when nothing is unusual: a read is worth its system call.
 const INBOX_BYTES: usize = 1 << 20;
+/// Status updates while something else is waited for: within any `wal_sender_timeout`.
+const STATUS_WHILE_WAITING: Duration = Duration::from_secs(5);
+/// How long the loop may sleep when something is overdue that waits for a transaction's end.
+const IDLE_TICK: Duration = Duration::from_millis(50);
+/// What the transaction topic counts messages under.
+const MESSAGES: &str = "message";
 /// The largest message there can be, with its header.
 const INBOX_BYTES_MAX: usize = pgwire::frame::COPY_DATA_BYTES_MAX + 64;
 
@@ -66,6 +73,9 @@ struct Stream {
     received: Lsn,
     until: Option<Lsn>,
     status_at: Instant,
+    /// When the last transaction committed, us since 1970-01-01 UTC.
+    committed_us: i64,
+    heartbeat_at: Instant,
 }
 
 /// The transaction at hand.
@@ -77,8 +87,10 @@ struct Transaction {
     origin: Option<(String, Lsn)>,
     /// The last event: its LSN, its kind, and how many of the transaction's events have that LSN.
     last: Option<(Lsn, MessageType, u64)>,
-    /// Events of captured tables so far.
+    /// Events of captured tables so far, and the same by table: counted where transaction
+    /// metadata is asked for.
     order: i64,
+    orders: Vec<(String, i64)>,
 }
 
 /// Why decoding paused.
@@ -89,6 +101,8 @@ enum Pause {
     Full,
     /// A table is announced.
     Announced(Announced),
+    /// A kind of notice is needed for the first time.
+    Notice(Of),
     /// The limit is reached.
     Reached,
 }
@@ -110,6 +124,8 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         received: from.lsn,
         until,
         status_at: Instant::now(),
+        committed_us: 0,
+        heartbeat_at: Instant::now(),
     };
     loop {
         pipe.outlet.set_clock();
@@ -117,6 +133,10 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         match pause {
             Pause::Announced(announced) => {
                 stream.resolve(pipe, announced).await?;
+                continue;
+            }
+            Pause::Notice(of) => {
+                stream.prepare(pipe, of).await?;
                 continue;
             }
             Pause::Reached => {
@@ -129,12 +149,16 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
             stream.stop(pipe).await?;
             return Ok(End::Stopped);
         }
+        stream.beat(pipe).await?;
         let position = stream.position();
         pipe.keeper.advance(&mut pipe.outlet, position)?;
         let now = Instant::now();
         stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
         pipe.publish();
-        let deadline = stream.status_at.min(pipe.keeper.deadline(now));
+        let mut deadline = stream.status_at.min(pipe.keeper.deadline(now));
+        if !pipe.config.capture.heartbeat_interval.is_zero() {
+            deadline = deadline.min(stream.heartbeat_at.max(now + IDLE_TICK));
+        }
         stream
             .wait(pipe, matches!(pause, Pause::Input), deadline)
             .await?;
@@ -196,12 +220,35 @@ impl Stream {
                     if self.until.is_some_and(|until| begin.final_lsn >= until) {
                         return Ok(Pause::Reached);
                     }
+                    let metadata = pipe.config.capture.transaction_metadata;
+                    if metadata && !pipe.notices.is_ready(Of::Transaction) {
+                        return Ok(Pause::Notice(Of::Transaction));
+                    }
                     self.begin(lsn, begin);
+                    if metadata && self.inside.is_none() {
+                        let ts_us = begin.committed_at + UNIX_TO_PG_US;
+                        let Pipe {
+                            notices, outlet, ..
+                        } = &mut *pipe;
+                        notices.begin(outlet, (begin.xid, lsn.0, ts_us))?;
+                    }
                 }
                 Incoming::Commit(commit) => {
                     let transaction = self.transaction.take();
-                    let xid = transaction.map_or(0, |transaction| transaction.xid);
+                    let xid = transaction
+                        .as_ref()
+                        .map_or(0, |transaction| transaction.xid);
                     let ts_us = commit.committed_at + UNIX_TO_PG_US;
+                    if pipe.config.capture.transaction_metadata
+                        && let Some(transaction) = transaction
+                    {
+                        let end = (xid, commit.end_lsn.0, ts_us);
+                        let Pipe {
+                            notices, outlet, ..
+                        } = &mut *pipe;
+                        notices.end(outlet, end, &transaction.orders)?;
+                    }
+                    self.committed_us = ts_us;
                     // Whatever was sent of it before, this transaction is complete.
                     self.inside = None;
                     self.last_commit = Some(commit.end_lsn);
@@ -241,7 +288,24 @@ impl Stream {
                         transaction.origin = Some((origin.name.to_owned(), origin.commit_lsn));
                     }
                 }
-                Incoming::Message { .. } | Incoming::Nothing => {}
+                Incoming::Message { lsn, message } => {
+                    if pipe.takes_message(message.prefix) {
+                        if !pipe.notices.is_ready(Of::Message) {
+                            return Ok(Pause::Notice(Of::Message));
+                        }
+                        let transaction = self.transaction.as_mut();
+                        let since = Since {
+                            last_commit: self.last_commit,
+                            committed_us: self.committed_us,
+                        };
+                        emit_message(pipe, transaction, &mut self.inside, since, lsn, &message)?;
+                    }
+                    if !message.transactional {
+                        // It belongs to no transaction, so its own end is a position.
+                        self.last_commit = Some(lsn);
+                    }
+                }
+                Incoming::Nothing => {}
                 Incoming::Unasked => return Err(out_of_order("a message that was not asked for")),
             }
             self.inbox.consume(consumed);
@@ -256,6 +320,7 @@ impl Stream {
             origin: None,
             last: None,
             order: 0,
+            orders: Vec::new(),
         });
         // The position inside a transaction is of the one that comes first, or of none any more.
         if self
@@ -278,12 +343,13 @@ impl Stream {
             let Some(table) = pipe.tables.captured(relation)? else {
                 continue;
             };
-            transaction.order += 1;
+            let metadata = pipe.config.capture.transaction_metadata;
+            let block = transaction.number(metadata, lsn, &table.name);
             let event = RowEvent {
                 op: Operation::Truncate,
                 before: None,
                 after: None,
-                source: transaction.source(lsn, self.last_commit, None),
+                source: transaction.source(lsn, self.last_commit, block),
             };
             pipe.outlet.change(table, &event)?;
         }
@@ -292,11 +358,6 @@ impl Stream {
 
     /// Completes a table from the catalogue and the registry, while the server keeps hearing of us.
     async fn resolve(&mut self, pipe: &mut Pipe, announced: Announced) -> Result<(), Error> {
-        let interval = pipe
-            .config
-            .source
-            .status_update_interval
-            .min(Duration::from_secs(10));
         let Pipe {
             tables,
             client,
@@ -307,17 +368,77 @@ impl Stream {
             keeper,
             ..
         } = pipe;
+        let interval = config.source.status_update_interval;
         let resolution = tables.resolve(announced, (client, types), registry, outlet, config);
-        let mut resolution = pin!(resolution);
+        self.meanwhile(resolution, interval, keeper).await
+    }
+
+    /// Makes a kind of notice ready, while the server keeps hearing of us.
+    async fn prepare(&mut self, pipe: &mut Pipe, of: Of) -> Result<(), Error> {
+        let Pipe {
+            notices,
+            registry,
+            outlet,
+            config,
+            keeper,
+            ..
+        } = pipe;
+        let interval = config.source.status_update_interval;
+        let preparation = notices.prepare(of, registry, outlet, config);
+        self.meanwhile(preparation, interval, keeper).await
+    }
+
+    /// Writes a heartbeat when one is due, after its query has run. In the middle of a transaction
+    /// it would say nothing new.
+    async fn beat(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+        let interval = pipe.config.capture.heartbeat_interval;
+        if interval.is_zero() || Instant::now() < self.heartbeat_at || self.transaction.is_some() {
+            return Ok(());
+        }
+        self.heartbeat_at = Instant::now() + interval;
+        if !pipe.notices.is_ready(Of::Heartbeat) {
+            self.prepare(pipe, Of::Heartbeat).await?;
+        }
+        let Pipe {
+            client,
+            keeper,
+            config,
+            ..
+        } = &mut *pipe;
+        if let Some(query) = &config.capture.heartbeat_action_query {
+            let interval = config.source.status_update_interval;
+            let run = client.simple_query(query);
+            match self.meanwhile(run, interval, keeper).await {
+                Err(error) if error.code().is_some() => {
+                    tracing::warn!("heartbeat.action.query: {error}");
+                }
+                result => drop(result?),
+            }
+        }
+        let Pipe {
+            notices,
+            outlet,
+            config,
+            ..
+        } = pipe;
+        notices.heartbeat(outlet, config)
+    }
+
+    /// Waits for `work`, while the server keeps hearing of us.
+    async fn meanwhile<T, E: From<PgError>>(
+        &mut self,
+        work: impl Future<Output = Result<T, E>>,
+        interval: Duration,
+        keeper: &Keeper,
+    ) -> Result<T, E> {
+        let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased;
-                done = &mut resolution => return done,
-                () = tokio::time::sleep(interval) => {
+                done = &mut work => return done,
+                () = tokio::time::sleep(interval.min(STATUS_WHILE_WAITING)) => {
                     self.put_status(keeper.confirmed());
-                    while !self.out.is_empty() {
-                        self.write_some().await?;
-                    }
+                    self.write_some().await?;
                 }
             }
         }
@@ -466,17 +587,15 @@ fn row(
     let Some(table) = pipe.tables.captured(change.relation)? else {
         return Ok(());
     };
-    transaction.order += 1;
-    let block = pipe
-        .config
-        .capture
-        .transaction_metadata
-        .then(|| TransactionBlock {
-            xid: transaction.xid,
-            lsn: lsn.0,
-            total_order: transaction.order,
-            collection_order: 0,
-        });
+    if pipe.config.capture.skip_unchanged
+        && let (Some(old), Some(new)) = (change.old, change.new)
+        && old.whole
+        && table.is_unchanged(old.row, new)
+    {
+        return Ok(());
+    }
+    let metadata = pipe.config.capture.transaction_metadata;
+    let block = transaction.number(metadata, lsn, &table.name);
     let event = RowEvent {
         op,
         before: change.old.map(|old| old.row),
@@ -484,6 +603,56 @@ fn row(
         source: transaction.source(lsn, last_commit, block),
     };
     pipe.outlet.change(table, &event)
+}
+
+/// What a message outside of transactions is told of them.
+#[derive(Clone, Copy)]
+struct Since {
+    last_commit: Option<Lsn>,
+    committed_us: i64,
+}
+
+/// A logical decoding message: an event of its transaction, or of none.
+fn emit_message(
+    pipe: &mut Pipe,
+    transaction: Option<&mut Transaction>,
+    inside: &mut Option<StreamPosition>,
+    since: Since,
+    lsn: Lsn,
+    message: &LogicalMessage<'_>,
+) -> Result<(), Error> {
+    let metadata = pipe.config.capture.transaction_metadata;
+    let Pipe {
+        notices,
+        outlet,
+        config,
+        ..
+    } = pipe;
+    let content = (message.prefix, message.content);
+    if !message.transactional {
+        let source = SourceBlock {
+            ts_us: since.committed_us,
+            snapshot: SnapshotMark::False,
+            last_commit_lsn: Some(lsn.0),
+            lsn: Some(lsn.0),
+            tx_id: None,
+            xmin: None,
+            origin: None,
+            origin_lsn: None,
+            transaction: None,
+        };
+        return notices.message(outlet, config, &source, content);
+    }
+    let Some(transaction) = transaction else {
+        return Err(out_of_order("a message of a transaction outside of any"));
+    };
+    let seen = transaction.count(lsn, MessageType::Message);
+    if was_sent(inside, lsn, seen) {
+        return Ok(());
+    }
+    let block = transaction.number(metadata, lsn, MESSAGES);
+    let source = transaction.source(lsn, since.last_commit, block);
+    notices.message(outlet, config, &source, content)
 }
 
 /// Whether the event at `lsn`, the `seen`-th there, lies before the position that was stored.
@@ -508,6 +677,30 @@ impl Transaction {
         };
         self.last = Some((lsn, kind, seen));
         seen
+    }
+
+    /// Numbers an event in the transaction and among those of its table, where that is asked for.
+    #[inline]
+    fn number(&mut self, metadata: bool, lsn: Lsn, table: &str) -> Option<TransactionBlock> {
+        if !metadata {
+            return None;
+        }
+        self.order += 1;
+        let place = match self.orders.iter().position(|(name, _)| name == table) {
+            Some(place) => place,
+            None => {
+                self.orders.push((table.to_owned(), 0));
+                self.orders.len() - 1
+            }
+        };
+        let (_, order) = &mut self.orders[place];
+        *order += 1;
+        Some(TransactionBlock {
+            xid: self.xid,
+            lsn: lsn.0,
+            total_order: self.order,
+            collection_order: *order,
+        })
     }
 
     fn source(

@@ -9,9 +9,11 @@ use super::outlet::Outlet;
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
+use crate::capture::row::Row;
 use crate::config::{self, Config, Converter, SubjectName};
 use crate::encode::plan::{RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
+use crate::encode::schema::Schema;
 use crate::produce::TopicId;
 
 /// A captured table, ready for its rows.
@@ -20,6 +22,18 @@ pub(super) struct Captured {
     pub table: Table,
     pub encoder: RowEncoder,
     pub topic: TopicId,
+    /// `schema.table`
+    pub name: String,
+    /// Columns whose change is a change, for `skip.messages.without.change`.
+    watched: Vec<usize>,
+}
+
+impl Captured {
+    /// Whether an update left every captured column as it was; an old row that is not whole does
+    /// not tell.
+    pub(super) fn is_unchanged(&self, old: Row<'_>, new: Row<'_>) -> bool {
+        self.watched.iter().all(|&at| old.cell(at) == new.cell(at))
+    }
 }
 
 /// A Relation message, kept beyond the buffer it arrived in.
@@ -162,7 +176,7 @@ pub(super) async fn prepare(
     };
     let schemas = Schemas::derive(&table, &config.capture.columns, &config.encode)
         .map_err(|error| refuse(&error))?;
-    let ids = registries.ids(&schemas, &config.encode).await?;
+    let ids = registries.ids(&schemas).await?;
     let encoder = RowEncoder::compile(&table, &schemas, &config.encode, database, ids)
         .map_err(|error| refuse(&error))?;
     let topic = outlet.topic(encoder.topic()).await?;
@@ -173,10 +187,19 @@ pub(super) async fn prepare(
              and are spread over the topic's partitions"
         );
     }
+    let name = format!("{}.{}", table.schema, table.name);
+    let watched = (0..table.columns.len())
+        .filter(|&at| {
+            let column = format!("{name}.{}", table.columns[at].name);
+            config.capture.columns.accepts(&column)
+        })
+        .collect();
     Ok(Captured {
         table,
         encoder,
         topic,
+        name,
+        watched,
     })
 }
 
@@ -191,49 +214,73 @@ fn unannounced(oid: u32) -> Error {
 /// The registries of the two converters, where they are Avro's.
 #[derive(Debug)]
 pub(super) struct Registries {
-    key: Option<(RegistryClient, SubjectName)>,
-    value: Option<(RegistryClient, SubjectName)>,
+    key: Option<Registered>,
+    value: Option<Registered>,
+}
+
+/// A converter that registers its schemas.
+#[derive(Debug)]
+struct Registered {
+    client: RegistryClient,
+    strategy: SubjectName,
+    connect_meta_data: bool,
 }
 
 impl Registries {
     /// Errors: an address or a credential that cannot be.
     pub(super) fn new(config: &config::Encode) -> Result<Self, Error> {
-        let client = |converter: &Converter| match converter {
-            Converter::Avro(avro) => {
-                RegistryClient::new(avro).map(|client| Some((client, avro.subject_name)))
-            }
+        let registered = |converter: &Converter| match converter {
+            Converter::Avro(avro) => RegistryClient::new(avro).map(|client| {
+                let (strategy, connect_meta_data) = (avro.subject_name, avro.connect_meta_data);
+                Some(Registered {
+                    client,
+                    strategy,
+                    connect_meta_data,
+                })
+            }),
             _ => Ok(None),
         };
         Ok(Self {
-            key: client(&config.key_converter)?,
-            value: client(&config.value_converter)?,
+            key: registered(&config.key_converter)?,
+            value: registered(&config.value_converter)?,
         })
     }
 
-    /// The ids of a table's schemas; 0 where the converter is not Avro.
-    async fn ids(
+    /// The id of a schema of `topic`; 0 where the converter is not Avro.
+    pub(super) async fn id(
         &mut self,
-        schemas: &Schemas,
-        config: &config::Encode,
-    ) -> Result<SchemaIds, Error> {
-        let mut ids = SchemaIds {
-            key: schemas.key.as_ref().map(|_| 0),
-            value: 0,
+        side: Side,
+        topic: &str,
+        schema: &Schema,
+    ) -> Result<u32, Error> {
+        let registered = match side {
+            Side::Key => &mut self.key,
+            Side::Value => &mut self.value,
         };
+        let Some(Registered {
+            client,
+            strategy,
+            connect_meta_data,
+        }) = registered
+        else {
+            return Ok(0);
+        };
+        let subject = registry::subject(*strategy, topic, side, schema.name.as_deref())?;
+        Ok(client
+            .id(&subject, &schema.avro(*connect_meta_data))
+            .await?)
+    }
+
+    async fn ids(&mut self, schemas: &Schemas) -> Result<SchemaIds, Error> {
         let topic = &schemas.topic;
-        if let (Some((client, strategy)), Some(text)) = (&mut self.key, schemas.key_avro(config)) {
-            let name = schemas.key.as_ref().and_then(|key| key.name.as_deref());
-            let subject = registry::subject(*strategy, topic, Side::Key, name)?;
-            ids.key = Some(client.id(&subject, &text).await?);
-        }
-        if let (Some((client, strategy)), Some(text)) =
-            (&mut self.value, schemas.value_avro(config))
-        {
-            let name = schemas.value.name.as_deref();
-            let subject = registry::subject(*strategy, topic, Side::Value, name)?;
-            ids.value = client.id(&subject, &text).await?;
-        }
-        Ok(ids)
+        let key = match &schemas.key {
+            Some(key) => Some(self.id(Side::Key, topic, key).await?),
+            None => None,
+        };
+        Ok(SchemaIds {
+            key,
+            value: self.id(Side::Value, topic, &schemas.value).await?,
+        })
     }
 }
 
