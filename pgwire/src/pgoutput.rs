@@ -7,6 +7,8 @@
 //!
 //! Source: PostgreSQL documentation, "Logical Replication Message Formats".
 
+use std::fmt;
+
 use crate::error::{Fault, Malformed};
 use crate::lsn::Lsn;
 use crate::read::Reader;
@@ -91,7 +93,7 @@ pub struct Origin<'b> {
 
 /// A table as of the changes that follow.
 ///   'R' | [xid u32] | relation u32 | schema cstr | name cstr | replica identity u8 | columns ..
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Relation<'b> {
     /// The subtransaction, in a streamed block.
     pub xid: Option<u32>,
@@ -162,6 +164,19 @@ impl<'b> Relation<'b> {
         let mut reader = Reader::new("Relation", self.columns);
         // Checked when the message was parsed: the walk ends where the bytes do.
         std::iter::from_fn(move || RelationColumn::take(&mut reader).ok())
+    }
+}
+
+impl fmt::Debug for Relation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relation")
+            .field("xid", &self.xid)
+            .field("oid", &self.oid)
+            .field("schema", &self.schema())
+            .field("name", &self.name)
+            .field("replica_identity", &char::from(self.replica_identity.0))
+            .field("columns", &self.columns().collect::<Vec<_>>())
+            .finish()
     }
 }
 
@@ -267,7 +282,7 @@ impl<'b> Old<'b> {
 
 /// Tables emptied by one statement.
 ///   'T' | [xid u32] | count i32 | flags u8, 1: CASCADE, 2: RESTART IDENTITY | relation u32 ..
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Truncate<'b> {
     /// The subtransaction, in a streamed block.
     pub xid: Option<u32>,
@@ -284,6 +299,16 @@ impl<'b> Truncate<'b> {
             .0
             .iter()
             .map(|oid| u32::from_be_bytes(*oid))
+    }
+}
+
+impl fmt::Debug for Truncate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Truncate")
+            .field("xid", &self.xid)
+            .field("flags", &self.flags)
+            .field("relations", &self.relations().collect::<Vec<_>>())
+            .finish()
     }
 }
 

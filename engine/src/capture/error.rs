@@ -218,6 +218,16 @@ const REMEDIES: &[Remedy] = &[
     ),
     (
         b"28000",
+        "client certificate",
+        "Set database.sslcert and database.sslkey.",
+    ),
+    (
+        b"28000",
+        "certificate authentication failed",
+        "Give a certificate that is made out to database.user.",
+    ),
+    (
+        b"28000",
         "not permitted to log in",
         "ALTER ROLE .. LOGIN, or check database.user.",
     ),
@@ -412,6 +422,9 @@ impl fmt::Display for PgFault {
     }
 }
 
+/// How much of a statement an error prints.
+const STATEMENT_CHARS_MAX: usize = 120;
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.severity, self.code, self.message)?;
@@ -421,8 +434,11 @@ impl fmt::Display for Refusal {
         {
             write!(f, "; {part}")?;
         }
-        match &self.statement {
-            Some(statement) => write!(f, " [{statement}]"),
+        match self.statement.as_deref() {
+            Some(statement) => match statement.char_indices().nth(STATEMENT_CHARS_MAX) {
+                Some((end, _)) => write!(f, " [{} ..]", statement.get(..end).unwrap_or_default()),
+                None => write!(f, " [{statement}]"),
+            },
             None => Ok(()),
         }
     }
