@@ -394,6 +394,42 @@ pub fn markdown() -> String {
     text
 }
 
+/// What is not supported, and the line that says so, as Markdown: a part of docs/differences.md.
+#[must_use]
+pub fn unsupported() -> String {
+    let mut text = String::from("| property | at start | |\n|---|---|---|\n");
+    let prefixes = [
+        "",
+        "",
+        "",
+        "",
+        "…converter.",
+        "…converter.",
+        "…converter.",
+        "producer.",
+    ];
+    for (section, prefix) in SECTIONS.iter().zip(prefixes) {
+        for property in section.properties {
+            let name = property.name;
+            let mut put = |name: &str, kind: &str, line: &str| {
+                let line = line.replace('|', "\\|");
+                let _ = writeln!(text, "| `{prefix}{name}` | {kind} | {line} |");
+            };
+            match property.status {
+                Status::Ignored(line) => put(name, "warning", line),
+                Status::Refused(line) => put(name, "error", line),
+                Status::Works | Status::NoEffect(_) | Status::Renamed(_) => {}
+            }
+            if let Kind::Word(words) = property.kind {
+                for (value, line) in words.refused {
+                    put(&format!("{name}={value}"), "error", line);
+                }
+            }
+        }
+    }
+    text
+}
+
 const HEAD: &str = "\
 # Configuration
 
@@ -732,17 +768,31 @@ mod tests {
     }
 
     #[test]
-    fn the_page_in_docs_is_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
-        let page = markdown();
-        if std::env::var_os("PENSTOCK_RECORD").is_some() {
-            std::fs::write(path, &page).unwrap();
+    fn the_pages_in_docs_are_this_table() {
+        const MARK: &str = "<!-- generated";
+        let path = |name: &str| format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap_or_default();
+        let differences = read("differences.md");
+        let (before, rest) = differences
+            .split_once(MARK)
+            .expect("a mark where rows begin");
+        let (mark, rest) = rest.split_once('\n').expect("rows");
+        let (_, after) = rest.split_once(MARK).expect("a mark where rows end");
+        let rows = unsupported();
+        let differences = format!("{before}{MARK}{mark}\n\n{rows}\n{MARK}{after}");
+        let pages = [
+            ("configuration.md", markdown()),
+            ("differences.md", differences),
+        ];
+        for (name, page) in pages {
+            if std::env::var_os("PENSTOCK_RECORD").is_some() {
+                std::fs::write(path(name), &page).unwrap();
+            }
+            assert!(
+                read(name) == page,
+                "docs/{name} is not what the table says: PENSTOCK_RECORD=1 cargo test -p engine \
+                 writes it"
+            );
         }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == page,
-            "docs/configuration.md is not what the table says: PENSTOCK_RECORD=1 cargo test -p \
-                engine writes it"
-        );
     }
 }

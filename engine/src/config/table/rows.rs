@@ -228,8 +228,8 @@ pub static WORKER: Section = Section {
             "Whether Connect makes its topics.").low().no_effect(NO_INTERNAL_TOPIC),
         optional("session.timeout.ms", Kind::Text, "Of a group of workers.").low()
             .no_effect(NO_GROUP),
-        is("heartbeat.interval.ms", NON_NEGATIVE, "0", "How often a heartbeat is written; 0: never.")
-            .high().ignored(NO_HEARTBEAT),
+        optional("heartbeat.interval.ms", Kind::Text, "Of a group of workers.").low()
+            .no_effect(NO_GROUP),
         optional("rebalance.timeout.ms", Kind::Text, "Of a group of workers.").low()
             .no_effect(NO_GROUP),
         optional("worker.<option>", Kind::Text, "Of a group of workers.").low().no_effect(NO_GROUP),
@@ -602,8 +602,8 @@ pub static DEBEZIUM: Section = Section {
             .ignored(NO_NOTIFICATIONS),
         optional("notification.<option>", Kind::Text, "Other settings of notifications.").low()
             .ignored(NO_NOTIFICATIONS),
-        is("heartbeat.interval.ms", NON_NEGATIVE, "0",
-            "How often a heartbeat is written; 0: never.").high(),
+        is("heartbeat.interval.ms", NON_NEGATIVE, "0", "How often a heartbeat is written; 0: never.")
+            .high().ignored(NO_HEARTBEAT),
         optional("heartbeat.action.query", Kind::Text, "SQL run with each.").high()
             .ignored(NO_HEARTBEAT),
         optional("heartbeat.topics.prefix", Kind::Text, "Old name of `topic.heartbeat.prefix`.")
