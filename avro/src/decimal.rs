@@ -466,7 +466,11 @@ mod tests {
         }
 
         #[test]
-        fn a_text_reads_back(number in "-?(0|[1-9][0-9]{0,120})", fraction in "[0-9]{0,60}", more in 0u8..30) {
+        fn a_text_reads_back(
+            number in "-?(0|[1-9][0-9]{0,120})",
+            fraction in "[0-9]{0,60}",
+            more in 0u8..30,
+        ) {
             let scale = i32::try_from(fraction.len()).unwrap() + i32::from(more);
             let written = if fraction.is_empty() { number } else { format!("{number}.{fraction}") };
             let bytes = unscaled(&written, scale).unwrap();

@@ -1,6 +1,6 @@
 //! Schemas and data from strangers.
 
-use ::avro::{Datum, Decimal, Reader, Schema, compatibility, decimal, prefix};
+use ::avro::{Datum, Decimal, Reader, Schema, compatibility, decimal};
 
 /// Claims: what is printed of a schema that parses, parses back to an equal schema and is printed
 /// the same; canonical and normal form are their own; a schema reads what it wrote.
@@ -55,9 +55,12 @@ pub fn datum(data: &[u8]) {
         let error = Datum::parse(&schema, &shortest[..cut]).expect_err("a cut datum");
         assert!(error.at <= cut);
     }
-    let shown = schema.to_json(&datum);
-    // A map's key may occur twice in the bytes, so that what is shown may be less.
-    assert_eq!(shown.is_null(), schema.to_json(&again).is_null());
+    let shown = |datum: &Datum<'_>| {
+        let mut text = String::new();
+        ::avro::json::put_json(&mut text, &schema.to_json(datum));
+        text
+    };
+    assert_eq!(shown(&datum), shown(&again));
 }
 
 /// Takes in an order that the bytes choose. Claims: a take moves forward by what it took, an error
@@ -103,7 +106,7 @@ pub fn reader(data: &[u8]) {
             }),
             10 => reader.take_block().map(drop),
             _ => {
-                assert_eq!(prefix::split_registry_id(reader.rest()).is_ok(), {
+                assert_eq!(::avro::prefix::split_registry_id(reader.rest()).is_ok(), {
                     reader.rest().len() >= 5 && reader.rest()[0] == 0
                 });
                 Ok(())

@@ -151,7 +151,8 @@ impl RegistryClient {
             (
                 ACCEPT,
                 HeaderValue::from_static(
-                    "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json",
+                    "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, \
+                     application/json",
                 ),
             ),
             (
@@ -852,19 +853,36 @@ const BUSY: &str = "the registry is not well: look into its log; the request is 
 
 #[rustfmt::skip]
 const POLICIES: [Policy; 15] = [
-    policy(401, 0, false, "check basic.auth.credentials.source with basic.auth.user.info, or bearer.auth.token, of the converter"),
-    policy(403, 0, false, "the credentials are right, the rights are not: allow this user to read and write the subject"),
-    policy(404, 40401, false, "the subject does not exist: register its schema beforehand, or set auto.register.schemas=true"),
-    policy(404, 40403, false, "the schema is not registered under this subject: register it beforehand, or set auto.register.schemas=true"),
-    policy(404, 0, false, "no registry answers at this path: check schema.registry.url, its path too"),
+    policy(401, 0, false,
+        "check basic.auth.credentials.source with basic.auth.user.info, or \
+         bearer.auth.token, of the converter"),
+    policy(403, 0, false,
+        "the credentials are right, the rights are not: allow this user to read and write \
+         the subject"),
+    policy(404, 40401, false,
+        "the subject does not exist: register its schema beforehand, or set \
+         auto.register.schemas=true"),
+    policy(404, 40403, false,
+        "the schema is not registered under this subject: register it beforehand, or set \
+         auto.register.schemas=true"),
+    policy(404, 0, false,
+        "no registry answers at this path: check schema.registry.url, its path too"),
     policy(408, 0, true, BUSY),
-    policy(422, 42201, false, "the registry does not take this schema: if a table's or column's name is no Avro name, set schema.name.adjustment.mode=avro and field.name.adjustment.mode=avro"),
-    policy(422, 42205, false, "the subject or the registry is in a mode that takes no new schemas: PUT /mode {\"mode\":\"READWRITE\"}, or register the schema beforehand with auto.register.schemas=false"),
-    policy(422, 42209, false, "the schema exceeds the registry's size limit: leave columns out with column.exclude.list, or raise the limit"),
+    policy(422, 42201, false,
+        "the registry does not take this schema: if a table's or column's name is no Avro \
+         name, set schema.name.adjustment.mode=avro and field.name.adjustment.mode=avro"),
+    policy(422, 42205, false,
+        "the subject or the registry is in a mode that takes no new schemas: PUT /mode \
+         {\"mode\":\"READWRITE\"}, or register the schema beforehand with \
+         auto.register.schemas=false"),
+    policy(422, 42209, false,
+        "the schema exceeds the registry's size limit: leave columns out with \
+         column.exclude.list, or raise the limit"),
     policy(422, 0, false, "the registry does not take this request"),
     policy(429, 0, true, "the registry asks for fewer requests; this one is repeated"),
     policy(500, 0, true, BUSY),
-    policy(502, 0, true, "the proxy before the registry has no answer from it; the request is repeated"),
+    policy(502, 0, true,
+        "the proxy before the registry has no answer from it; the request is repeated"),
     policy(503, 0, true, BUSY),
     policy(504, 0, true, BUSY),
 ];
@@ -918,8 +936,9 @@ impl fmt::Display for RegistryError {
             ),
             Self::Nameless { topic, strategy } => write!(
                 f,
-                "no subject for topic {topic}: {strategy:?}NameStrategy takes the record's name, and \
-                 the schema is no record. Use io.confluent.kafka.serializers.subject.TopicNameStrategy"
+                "no subject for topic {topic}: {strategy:?}NameStrategy takes the record's name, \
+                 and the schema is no record. Use \
+                 io.confluent.kafka.serializers.subject.TopicNameStrategy"
             ),
             Self::Unreachable {
                 address,
@@ -1000,9 +1019,9 @@ impl fmt::Display for Incompatible {
         }
         write!(
             f,
-            ". What to do: make the table's change compatible (a new column that allows NULL or has \
-             a default), or allow it for this subject: curl -X PUT -H 'Content-Type: {MEDIA_TYPE}' \
-             --data '{{\"compatibility\":\"NONE\"}}' {address}/config/{}",
+            ". What to do: make the table's change compatible (a new column that allows NULL or \
+             has a default), or allow it for this subject: curl -X PUT \
+             -H 'Content-Type: {MEDIA_TYPE}' --data '{{\"compatibility\":\"NONE\"}}' {address}/config/{}",
             escaped(subject)
         )
     }

@@ -518,7 +518,9 @@ impl Store {
             }
             ("GET", ["schemas", "ids", id, "versions"]) => {
                 let uses = self.uses(id, query)?;
-                let shown = |(subject, version): &(&str, u32)| json!({"subject": subject, "version": version});
+                let shown = |(subject, version): &(&str, u32)| -> Value {
+                    json!({"subject": subject, "version": version})
+                };
                 Ok(Value::from_iter(uses.iter().map(shown)).into())
             }
             ("GET", ["config"]) => Ok(self.settings.shown(true).into()),
@@ -932,8 +934,8 @@ impl Store {
             return Err(refused(
                 42202,
                 format!(
-                    "The specified version '{version}' is not a valid version id. Allowed values are \
-                 between [1, 2^31-1] and the string \"latest\""
+                    "The specified version '{version}' is not a valid version id. Allowed values \
+                     are between [1, 2^31-1] and the string \"latest\""
                 ),
             ));
         }
@@ -1126,8 +1128,8 @@ impl Store {
             return Err(refused(
                 40406,
                 format!(
-                    "Subject '{name}' Version {number} was soft deleted.Set permanent=true to delete \
-                 permanently"
+                    "Subject '{name}' Version {number} was soft deleted.Set permanent=true to \
+                     delete permanently"
                 ),
             ));
         }
@@ -1135,8 +1137,8 @@ impl Store {
             return Err(refused(
                 40407,
                 format!(
-                    "Subject '{name}' Version {number} was not deleted first before being permanently \
-                 deleted"
+                    "Subject '{name}' Version {number} was not deleted first before being \
+                     permanently deleted"
                 ),
             ));
         }
@@ -1663,9 +1665,9 @@ mod tests {
             answer["message"],
             format!(
                 "Schema being registered is incompatible with an earlier schema for subject \"s\", \
-                 details: [{{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The field \
-                 'b' at path '/fields/1' in the new schema has no default value and is missing in \
-                 the old schema', additionalInfo:'b'}}, {{oldSchemaVersion: 1}}, {{oldSchema: \
+                 details: [{{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The \
+                 field 'b' at path '/fields/1' in the new schema has no default value and is missing \
+                 in the old schema', additionalInfo:'b'}}, {{oldSchemaVersion: 1}}, {{oldSchema: \
                  '{}'}}, {{validateFields: 'false', compatibility: 'BACKWARD'}}]",
                 record(A)
             )
