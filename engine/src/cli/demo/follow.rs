@@ -6,13 +6,17 @@
 //!             └─ tick ──┴─ none does ─┘   Metadata ◄───┘
 //! ```
 //!
-//! It is what any consumer without a group does. Left out: more than one broker, positions that
-//! outlive the process, transactions (markers are skipped, nothing is held back for them).
+//! It is what any consumer without a group does that reads committed records. Left out: more than
+//! one broker, positions that outlive the process.
 
-use kafkawire::batch::{Batches, Record};
+use std::collections::HashSet;
+
+use kafkawire::batch::{BatchView, Batches, ControlType, Record};
 use kafkawire::connection::{Answer, Connection, Event};
 use kafkawire::message::ApiKey;
-use kafkawire::message::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use kafkawire::message::fetch::{
+    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+};
 use kafkawire::message::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use kafkawire::{Error, ErrorCode};
 
@@ -22,6 +26,8 @@ const WAIT_MS: i32 = 100;
 const PARTITION_BYTES_MAX: i32 = 256 << 10;
 /// Of one answer, and of a decompressed batch.
 const ANSWER_BYTES_MAX: i32 = 1 << 20;
+/// What no transaction holds back.
+const READ_COMMITTED: i8 = 1;
 /// Topics by their names: the versions from 13 on want ids.
 const FETCH_VERSIONS: (i16, i16) = (4, 12);
 
@@ -172,6 +178,7 @@ impl Follower {
             max_wait_ms: WAIT_MS,
             min_bytes: 1,
             max_bytes: ANSWER_BYTES_MAX,
+            isolation_level: READ_COMMITTED,
             topics: topics.collect(),
             ..FetchRequest::default()
         };
@@ -202,9 +209,10 @@ impl Follower {
                 let Some(next) = topic.positions.get_mut(index) else {
                     continue;
                 };
+                let mut aborted = Aborted::new(partition.aborted_transactions.as_deref());
                 for batch in Batches::new(partition.records.unwrap_or_default()) {
                     let batch = batch?;
-                    if !batch.header().attributes.control() {
+                    if aborted.admits(&batch)? {
                         let bytes_max = ANSWER_BYTES_MAX.unsigned_abs() as usize;
                         for record in batch.records(&mut self.plain, bytes_max)? {
                             let record = record?;
@@ -222,6 +230,41 @@ impl Follower {
     }
 }
 
+/// Which batches of an answer belong to transactions that were aborted.
+struct Aborted<'a> {
+    /// Those that have not begun yet.
+    ahead: Vec<&'a AbortedTransaction>,
+    /// Whose batches, and until which marker, do not count.
+    producers: HashSet<i64>,
+}
+
+impl<'a> Aborted<'a> {
+    fn new(transactions: Option<&'a [AbortedTransaction]>) -> Self {
+        let ahead = transactions.unwrap_or_default().iter().collect();
+        Self {
+            ahead,
+            producers: HashSet::new(),
+        }
+    }
+
+    /// Whether the records of the next batch are data that counts.
+    fn admits(&mut self, batch: &BatchView<'_>) -> Result<bool, Error> {
+        let header = batch.header();
+        let begun =
+            |transaction: &&AbortedTransaction| transaction.first_offset <= header.last_offset();
+        let begun = self.ahead.extract_if(.., |transaction| begun(transaction));
+        self.producers
+            .extend(begun.map(|transaction| transaction.producer_id));
+        if let Some(control) = batch.control()? {
+            if control == ControlType::ABORT {
+                self.producers.remove(&header.producer_id);
+            }
+            return Ok(false);
+        }
+        Ok(!header.attributes.transactional() || !self.producers.contains(&header.producer_id))
+    }
+}
+
 fn accepted(code: ErrorCode) -> Result<(), Error> {
     if code.is_ok() {
         Ok(())
@@ -235,7 +278,7 @@ fn accepted(code: ErrorCode) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use kafkawire::batch::{BatchBuilder, ProducerStamp, place};
+    use kafkawire::batch::{BatchBuilder, ProducerStamp, place, put_end_marker};
     use kafkawire::compress::Compressor;
     use kafkawire::frame::{self, RequestHeader, put_response};
     use kafkawire::message::api_versions::{ApiVersion, ApiVersionsResponse};
@@ -377,6 +420,58 @@ mod tests {
         let expected =
             [(0, "x"), (1, "y"), (2, "z")].map(|(offset, value)| (1, offset, value.to_owned()));
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn what_was_aborted_does_not_count() {
+        let stamp = |producer_id| ProducerStamp {
+            producer_id,
+            producer_epoch: 0,
+            base_sequence: 0,
+            transactional: true,
+        };
+        let data = |base_offset, producer_id, value: &str| {
+            let mut builder = BatchBuilder::new(10_000);
+            let mut record = builder.append(0);
+            record.key(None);
+            record.value(Some(value.as_bytes()));
+            record.finish().unwrap();
+            let sealed = builder.seal(stamp(producer_id), &mut Compressor::none());
+            let mut bytes = sealed.bytes().to_vec();
+            place(&mut bytes, base_offset, 0);
+            bytes
+        };
+        let marker = |base_offset, producer_id, kind| {
+            let mut bytes = Vec::new();
+            put_end_marker(&mut bytes, kind, 0, stamp(producer_id), 0);
+            place(&mut bytes, base_offset, 0);
+            bytes
+        };
+        let records = [
+            data(0, 7, "aborted"),
+            data(1, 8, "other"),
+            marker(2, 7, ControlType::ABORT),
+            data(3, 7, "again"),
+            marker(4, 7, ControlType::COMMIT),
+            batch(5, &["plain"]),
+        ];
+        let records = records.concat();
+        let mut response = fetched("a", &records);
+        let aborted = AbortedTransaction {
+            producer_id: 7,
+            first_offset: 0,
+        };
+        response.responses[0].partitions[0].aborted_transactions = Some(vec![aborted]);
+
+        let mut out = Vec::new();
+        let (mut follower, request) = ready(&["a"], &mut out);
+        let bytes = answer(request, &metadata(&["a"]));
+        follower.receive(&bytes, &mut out, |_, _| {}).unwrap();
+        let mut seen = Vec::new();
+        let bytes = answer(asked(&mut out), &response);
+        let each = |_, record: &Record<'_>| seen.push(record.offset);
+        follower.receive(&bytes, &mut out, each).unwrap();
+        assert_eq!(seen, [1, 3, 5]);
     }
 
     #[test]

@@ -148,6 +148,8 @@ async fn perform(
     let (sights, mut seen) = mpsc::channel(64);
     let mut watcher = tokio::task::spawn_local(watch_topics(config.clone(), kafka, sights));
     let mut shopper = None;
+    let mut wants_shopper = !arguments.no_shopper;
+    let mut streaming = false;
     let mut frame = tokio::time::interval(FRAME);
     let over = async {
         match arguments.duration {
@@ -166,16 +168,18 @@ async fn perform(
             Some((sights, at)) = seen.recv() => show.take(&sights, at),
             _ = told.changed() => {
                 let status = told.borrow_and_update().clone();
-                let streaming = status.phase == Phase::Streaming;
+                streaming = status.phase == Phase::Streaming;
                 show.follow(&status, net::now_unix_us());
-                if streaming && shopper.is_none() && !arguments.no_shopper {
-                    let seed = net::now_unix_us().cast_unsigned();
-                    let shopping = store::shop(config.source.clone(), seed, arguments.rate);
-                    shopper = Some(tokio::task::spawn_local(shopping));
-                }
             }
             // Nobody reads us any more: as good as Ctrl-C.
             _ = frame.tick() => if show.refresh(net::now_unix_us()).is_err() { break None },
+            // Whoever came earlier would be served behind the rows that are still to be read.
+            () = std::future::ready(()), if wants_shopper && streaming && show.has_caught_up() => {
+                wants_shopper = false;
+                let seed = net::now_unix_us().cast_unsigned();
+                let shopping = store::shop(config.source.clone(), seed, arguments.rate);
+                shopper = Some(tokio::task::spawn_local(shopping));
+            }
             () = &mut over => break None,
             _ = shutdown.wait_for(|stop| *stop) => break None,
         }

@@ -202,7 +202,7 @@ impl Look {
         line.put(BOLD, &format!(" {:>9}", grouped(table.rows)));
         match (table.done, table.estimate) {
             (true, _) => line.put(DIM, " rows copied"),
-            (false, 0) => line.put(DIM, " rows"),
+            (false, estimate) if estimate < table.rows => line.put(DIM, " rows"),
             (false, estimate) => line.put(DIM, &format!(" of {} rows", grouped(estimate))),
         }
         line.put(

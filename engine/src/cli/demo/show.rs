@@ -34,6 +34,8 @@ pub struct Show {
     waiting: Option<String>,
     lines: Vec<String>,
     left_out: usize,
+    /// Copied rows that the consumer has read.
+    copied_seen: u64,
     changes: u64,
     latencies: Latencies,
     /// When changes came of late, and how many.
@@ -63,6 +65,7 @@ impl Show {
             waiting: None,
             lines: Vec::new(),
             left_out: 0,
+            copied_seen: 0,
             changes: 0,
             latencies: Latencies::new(),
             recent: VecDeque::new(),
@@ -106,6 +109,7 @@ impl Show {
                 (_, Some(committed_us)) => Some(between(committed_us, at_us)),
             };
             if change.op == Op::Snapshot {
+                self.copied_seen += 1;
                 if self.sampled.contains(&change.table) {
                     continue;
                 }
@@ -132,6 +136,13 @@ impl Show {
             self.changes += live;
             self.recent.push_back((at_us, live));
         }
+    }
+
+    /// Whether the consumer has read all that was copied.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        let copied: u64 = self.tables.iter().map(|table| table.rows).sum();
+        self.copied_seen >= copied
     }
 
     /// Brings the screen up to date.

@@ -109,7 +109,9 @@ impl Store {
                     match self.query(&drop).await {
                         Ok(_) => break,
                         // Somebody was faster, in one way or the other: look again.
-                        Err(error) if matches!(error.fault, PgFault::Refused(_)) => {}
+                        Err(error)
+                            if matches!(error.fault, PgFault::Refused(_))
+                                && waited < LET_GO_WITHIN => {}
                         Err(error) => return Err(refused(error)),
                     }
                 }
