@@ -4,6 +4,7 @@ pub mod avro;
 pub mod broker;
 pub mod config;
 pub mod demo;
+pub mod kafkawire;
 pub mod kafkawire_batch;
 
 /// The name that a target's folder in the corpus has, and its function.
@@ -23,6 +24,10 @@ pub const TARGETS: &[Target] = &[
     ("config/properties", config::properties),
     ("demo/change", demo::change),
     ("demo/follow", demo::follow),
+    ("kafkawire/connection", kafkawire::connection),
+    ("kafkawire/frames", kafkawire::frames),
+    ("kafkawire/message", kafkawire::message),
+    ("kafkawire/scram", kafkawire::scram),
     ("kafkawire_batch/batches", kafkawire_batch::batches),
     ("kafkawire_batch/build", kafkawire_batch::build),
     (

@@ -152,6 +152,7 @@ pub(super) struct Batches {
     arena: Vec<Option<Sealed>>,
     free: Vec<BatchId>,
     spare: Vec<BatchBuilder>,
+    spare_max: usize,
     compressor: Compressor,
     batch_bytes: usize,
     batch_bytes_max: usize,
@@ -167,16 +168,20 @@ pub(super) struct Batches {
     pub(super) now: Duration,
 }
 
-/// Memory kept for the batches to come, in buffers.
+/// Buffers kept for batches to come: at most so many, and about so small a part of
+/// `buffer.memory`.
 const SPARE_MAX: usize = 64;
+const SPARE_SHARE: usize = 8;
 
 impl Batches {
     pub(super) fn new(
         compressor: Compressor,
         batch_bytes: usize,
         batch_bytes_max: usize,
+        buffer_bytes_max: usize,
         transactional: bool,
     ) -> Self {
+        let batch_bytes = batch_bytes.min(batch_bytes_max);
         Self {
             topics: Vec::new(),
             names: HashMap::new(),
@@ -184,7 +189,8 @@ impl Batches {
             free: Vec::new(),
             spare: Vec::new(),
             compressor,
-            batch_bytes: batch_bytes.min(batch_bytes_max),
+            batch_bytes,
+            spare_max: (buffer_bytes_max / SPARE_SHARE / batch_bytes.max(1)).clamp(2, SPARE_MAX),
             batch_bytes_max,
             active: Vec::new(),
             last: None,
@@ -400,7 +406,7 @@ impl Batches {
         self.segments[at].outstanding -= 1;
         // The halves of a batch that was too large have another bound.
         if self.topic(sealed.place.0).batch_bytes == self.batch_bytes
-            && self.spare.len() < SPARE_MAX
+            && self.spare.len() < self.spare_max
         {
             self.spare.push(sealed.batch.recycle());
         }

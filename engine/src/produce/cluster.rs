@@ -14,7 +14,7 @@ use kafkawire::message::metadata::{
 };
 
 use super::batches::{Partition, Stage, TopicId};
-use super::inflight::{Outgoing, What};
+use super::inflight::{InFlight, Outgoing, What};
 use super::{Error, NodeId, Producer};
 use crate::config::TopicCreation;
 
@@ -31,6 +31,9 @@ pub(super) struct Cluster {
     refresh_at: Duration,
     asked_at: Option<Duration>,
     reached: bool,
+    /// Some topic waits to be created.
+    creating: bool,
+    create_at: Duration,
     /// Answers in a row that lacked a leader or a topic.
     unsettled: u32,
     /// Since when there is a connection to any broker.
@@ -56,6 +59,8 @@ impl Cluster {
             refresh_at: Duration::ZERO,
             asked_at: None,
             reached: false,
+            creating: false,
+            create_at: Duration::ZERO,
             unsettled: 0,
             connected_at: Duration::ZERO,
             last_failure: None,
@@ -118,13 +123,13 @@ impl Cluster {
         self.connected.insert(node);
     }
 
-    pub(super) fn deadlines(&self) -> [Duration; 2] {
+    pub(super) fn deadlines(&self) -> [Duration; 3] {
         let reach = if self.reached {
             Duration::ZERO
         } else {
             REACH_WITHIN
         };
-        [self.refresh_at, reach]
+        [self.refresh_at, self.create_at, reach]
     }
 
     /// Errors: `Unreachable` when no broker was ever reached in time.
@@ -160,7 +165,7 @@ impl Producer {
         if cluster.connected.is_empty() {
             wanted.insert(cluster.any());
         }
-        if cluster.controller >= 0 && self.topics_to_create().next().is_some() {
+        if cluster.controller >= 0 && cluster.creating {
             wanted.insert(cluster.controller);
         }
         for &place in &self.batches.active {
@@ -183,11 +188,12 @@ impl Producer {
             return Ok(true);
         }
         let controller = self.cluster.controller;
-        if (node == controller || controller < 0 && node >= 0)
-            && !self
-                .requests
-                .iter()
-                .any(|request| matches!(request.what, What::CreateTopics(_)))
+        let controls = node == controller || controller < 0 && node >= 0;
+        let asked = |request: &InFlight| matches!(request.what, What::CreateTopics(_));
+        if self.cluster.creating
+            && controls
+            && self.now >= self.cluster.create_at
+            && !self.requests.iter().any(asked)
         {
             let topics: Vec<TopicId> = self.topics_to_create().collect();
             if !topics.is_empty() {
@@ -235,9 +241,11 @@ impl Producer {
         for topic in metadata.topics {
             let name = topic.name.clone().unwrap_or_default();
             if let Some(id) = self.batches.by_name(&name) {
-                settled &= self.take_topic(id, topic);
+                settled &= self.take_topic(id, topic, answer.version >= TRUSTED_EPOCHS);
             }
         }
+        let creating = self.topics_to_create().next().is_some();
+        self.cluster.creating = creating;
         // A topic that was interned while the question was on its way.
         settled &= !self.batches.topics.iter().any(|topic| {
             matches!(topic.stage, Stage::Unknown { since } if Some(since) >= self.cluster.asked_at)
@@ -253,7 +261,7 @@ impl Producer {
     }
 
     /// Whether the topic is as a producer needs it.
-    fn take_topic(&mut self, id: TopicId, told: MetadataResponseTopic) -> bool {
+    fn take_topic(&mut self, id: TopicId, told: MetadataResponseTopic, epochs: bool) -> bool {
         let now = self.now;
         match told.error_code {
             ErrorCode::NONE => {}
@@ -296,12 +304,14 @@ impl Producer {
             let Some(known) = topic.partitions.get_mut(at) else {
                 continue;
             };
-            let older = partition.leader_epoch >= 0 && partition.leader_epoch < known.leader_epoch;
+            let epoch = if epochs { partition.leader_epoch } else { -1 };
+            let older = epoch >= 0 && epoch < known.leader_epoch;
             if older && !recreated {
                 continue;
             }
             known.leader = partition.leader_id;
-            known.leader_epoch = partition.leader_epoch;
+            known.leader_epoch = epoch;
+            known.proven &= !recreated;
             led &= partition.leader_id >= 0;
         }
         led
@@ -399,7 +409,9 @@ impl Producer {
                     }
                 }
                 // The controller has moved, or is busy: metadata says where to ask again.
-                code if code.retriable() => {}
+                code if code.retriable() => {
+                    self.cluster.create_at = now + self.settings.retry_backoff;
+                }
                 code => {
                     let subject = format!("topic {}", result.name);
                     let words = result.error_message;
@@ -412,6 +424,8 @@ impl Producer {
                 }
             }
         }
+        let creating = self.topics_to_create().next().is_some();
+        self.cluster.creating = creating;
         self.cluster.refresh(now, Duration::ZERO);
         Ok(())
     }
@@ -437,6 +451,8 @@ impl Producer {
     }
 }
 
+/// Before this version a metadata answer may state an old leader epoch.
+const TRUSTED_EPOCHS: i16 = 9;
 /// More than any cluster allows a topic.
 const PARTITIONS_MAX: usize = 100_000;
 

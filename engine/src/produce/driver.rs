@@ -288,7 +288,7 @@ fn exchange(
     }
     if link.has_output() {
         match link.poll_write(cx, |batch| producer.bytes(batch)) {
-            Poll::Ready(Ok(())) => producer.written(),
+            Poll::Ready(Ok(())) => producer.written(id),
             Poll::Ready(Err(error)) => return Err(gone(&error)),
             Poll::Pending => {}
         }

@@ -581,11 +581,13 @@ impl Producer {
     }
 
     /// With acks 0 there is no answer: handed to the socket is all that can be said.
-    pub(super) fn acknowledge_unanswered(&mut self) {
+    pub(super) fn acknowledge_unanswered(&mut self, node: NodeId) {
         if self.settings.acks != 0 {
             return;
         }
-        let sent = |request: &mut InFlight| matches!(request.what, What::Produce(_));
+        let sent = |request: &mut InFlight| {
+            request.node == node && matches!(request.what, What::Produce(_))
+        };
         for request in self.requests.extract_if(.., sent).collect::<Vec<_>>() {
             let What::Produce(ids) = request.what else {
                 continue;

@@ -1,14 +1,15 @@
 //! One broker's socket: dialled until it is ready, written vectored, read into one buffer.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use kafkawire::connection::{Connection, Event};
 use kafkawire::message::{Message, Request, Response};
 use kafkawire::sasl::{Credentials, Mechanism};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{BatchId, Error, Outgoing};
 use crate::config::{Pem, SaslMechanism, Sink, Tls};
@@ -65,11 +66,15 @@ impl Dialer {
         let broker = format!("{host}:{port}");
         let setup = async {
             let refused = |error: crate::net::NetError| {
-                let reason = format!("{error}. {}", error.remedy());
+                let text = error.to_string();
+                let reason = text.strip_prefix(&format!("{broker}: ")).unwrap_or(&text);
+                let reason = format!("{reason}. {}", error.remedy());
                 if error.retriable() {
                     DialError::Unreachable(reason)
                 } else {
-                    DialError::Rejected(Error::Configuration { reason })
+                    DialError::Rejected(Error::Configuration {
+                        reason: format!("{broker}: {reason}"),
+                    })
                 }
             };
             let mut stream = Stream::connect_tcp(&host, port, self.timeout)
@@ -144,6 +149,7 @@ pub(super) struct Link {
     written: usize,
     spliced: usize,
     splice_written: usize,
+    flushing: bool,
     inbox: Vec<u8>,
     consumed: usize,
 }
@@ -158,6 +164,7 @@ impl Link {
             written: 0,
             spliced: 0,
             splice_written: 0,
+            flushing: false,
             inbox: Vec::new(),
             consumed: 0,
         }
@@ -244,7 +251,9 @@ impl Link {
             }
             if slices[..count].iter().all(|slice| slice.is_empty()) {
                 self.written_all();
-                return Pin::new(&mut self.stream).poll_flush(cx);
+                let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+                self.flushing = flushed.is_pending();
+                return flushed;
             }
             let stream = Pin::new(&mut self.stream);
             match stream.poll_write_vectored(cx, &slices[..count]) {
@@ -285,24 +294,21 @@ impl Link {
 
     /// Whether something waits to be written.
     pub(super) fn has_output(&self) -> bool {
-        !self.out.bytes.is_empty()
+        self.flushing || !self.out.bytes.is_empty()
     }
 
     /// Reads once. Ready with 0: the broker has closed the connection.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.inbox.drain(..self.consumed);
         self.consumed = 0;
-        let filled = self.inbox.len();
-        if filled == 0 && self.inbox.capacity() > IDLE_BYTES_MAX {
+        if self.inbox.is_empty() && self.inbox.capacity() > IDLE_BYTES_MAX {
             self.inbox = Vec::new();
         }
-        // Doubles as bytes arrive, so a size that is only announced costs nothing.
-        self.inbox.resize((filled * 2).max(READ_BYTES), 0);
-        let mut buffer = ReadBuf::new(&mut self.inbox[filled..]);
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-        let read = buffer.filled().len();
-        self.inbox.truncate(filled + read);
-        polled.map_ok(|()| read)
+        // Grows as bytes arrive, so a size that is only announced costs nothing.
+        if self.inbox.capacity() - self.inbox.len() < READ_BYTES {
+            self.inbox.reserve(READ_BYTES);
+        }
+        pin!(self.stream.read_buf(&mut self.inbox)).poll(cx)
     }
 
     /// The next answer among the bytes that were read.

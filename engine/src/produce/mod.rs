@@ -19,6 +19,8 @@ mod error;
 mod inflight;
 mod link;
 mod read_back;
+#[cfg(test)]
+mod simulation;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -71,8 +73,12 @@ pub struct Producer {
     failures: u32,
     random: u64,
     now: Duration,
+    checked_at: Duration,
     failure: Option<Error>,
 }
+
+/// Time limits of seconds need not be looked at more often.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 
 impl Producer {
     /// A producer that knows nothing of its cluster yet. `random` seeds the jitter of back-offs.
@@ -110,6 +116,7 @@ impl Producer {
                 compressor,
                 settings.batch_bytes,
                 settings.request_bytes_max,
+                settings.buffer_bytes_max,
                 transaction.is_some(),
             ),
             cluster: Cluster::new(settings.bootstrap.clone()),
@@ -122,6 +129,7 @@ impl Producer {
             failures: 0,
             random: random | 1,
             now: Duration::ZERO,
+            checked_at: Duration::ZERO,
             failure: None,
         })
     }
@@ -308,8 +316,11 @@ impl Producer {
         self.batches.now = self.now;
         self.batches.settle();
         self.cluster.check(self.now)?;
-        self.check_topics()?;
-        self.check_delivery()?;
+        if self.now >= self.checked_at + CHECK_EVERY {
+            self.checked_at = self.now;
+            self.check_topics()?;
+            self.check_delivery()?;
+        }
         self.result()
     }
 
@@ -376,9 +387,9 @@ impl Producer {
         Ok(sent)
     }
 
-    /// What was handed to [`Outgoing`] is written.
-    pub fn written(&mut self) {
-        self.acknowledge_unanswered();
+    /// All that [`Outgoing`] held for the node is written.
+    pub fn written(&mut self, node: NodeId) {
+        self.acknowledge_unanswered(node);
     }
 
     /// Takes an answer of a node.
