@@ -71,6 +71,9 @@ pub fn connection(data: &[u8]) {
         2 => Some(Mechanism::ScramSha256),
         _ => Some(Mechanism::ScramSha512),
     };
+    if mechanism.is_some() && is_laborious(data) {
+        return;
+    }
     let (user, password) = ("user".to_owned(), "pencil".to_owned());
     let credentials = mechanism.map(|mechanism| Credentials {
         mechanism,
@@ -106,23 +109,42 @@ pub fn connection(data: &[u8]) {
     }
 }
 
+/// Whether a server asks for so many rounds that a test would notice; a real one asks for 4096.
+fn is_laborious(data: &[u8]) -> bool {
+    let rounds = data.windows(7).filter(|window| window.starts_with(b"i="));
+    rounds
+        .into_iter()
+        .any(|window| window[2..].iter().all(u8::is_ascii_digit))
+}
+
 /// A server that says anything at all never talks SCRAM into accepting it.
+///
+/// Input: `mechanism u8 | the server's first message`.
 pub fn scram(data: &[u8]) {
-    for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha512] {
-        let (user, password) = ("user".to_owned(), "pencil".to_owned());
-        let credentials = Credentials {
-            mechanism,
-            user,
-            password,
-        };
-        let mut exchange = Exchange::new(credentials, "fyko+d2lbbFgONRv9qkxdawL".to_owned());
-        if let Ok(proof) = exchange.answer(data) {
-            assert!(proof.is_some(), "the first answer is a proof");
-            assert!(
-                exchange.answer(data).is_err(),
-                "a challenge is not a signature"
-            );
-        }
+    let Some((mechanism, message)) = data.split_first() else {
+        return;
+    };
+    if is_laborious(message) {
+        return;
+    }
+    let mechanism = if mechanism % 2 == 0 {
+        Mechanism::ScramSha256
+    } else {
+        Mechanism::ScramSha512
+    };
+    let (user, password) = ("user".to_owned(), "pencil".to_owned());
+    let credentials = Credentials {
+        mechanism,
+        user,
+        password,
+    };
+    let mut exchange = Exchange::new(credentials, "fyko+d2lbbFgONRv9qkxdawL".to_owned());
+    if let Ok(proof) = exchange.answer(message) {
+        assert!(proof.is_some(), "the first answer is a proof");
+        assert!(
+            exchange.answer(message).is_err(),
+            "a challenge is not a signature"
+        );
     }
 }
 
@@ -152,6 +174,6 @@ mod tests {
             frames(&data);
             connection(&data);
         }
-        scram(b"r=fyko+d2lbbFgONRv9qkxdawL3,s=QSXCR+Q6sek8bf92,i=4096");
+        scram(b"\0r=fyko+d2lbbFgONRv9qkxdawL3,s=QSXCR+Q6sek8bf92,i=4096");
     }
 }
