@@ -4,6 +4,7 @@ pub mod avro;
 pub mod broker;
 pub mod config;
 pub mod demo;
+pub mod encode;
 pub mod kafkawire;
 pub mod kafkawire_batch;
 
@@ -24,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("config/properties", config::properties),
     ("demo/change", demo::change),
     ("demo/follow", demo::follow),
+    ("encode/rows", encode::rows),
     ("kafkawire/connection", kafkawire::connection),
     ("kafkawire/frames", kafkawire::frames),
     ("kafkawire/message", kafkawire::message),

@@ -16,8 +16,6 @@ const TOPIC_LENGTH_MAX: usize = 249;
 /// `source.snapshot`: where in a snapshot a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SnapshotMark {
-    /// Not of a snapshot.
-    False,
     /// Neither first nor last.
     True,
     /// The snapshot's first record.
@@ -28,10 +26,13 @@ pub enum SnapshotMark {
     LastInDataCollection,
     /// The snapshot's last record.
     Last,
+    /// Not of a snapshot.
+    False,
     /// Of an incremental snapshot.
     Incremental,
 }
 
+/// In the order in which the enumeration lists them.
 const MARKS: [(SnapshotMark, &str); 7] = [
     (SnapshotMark::True, "true"),
     (SnapshotMark::First, "first"),
@@ -48,6 +49,7 @@ const MARKS: [(SnapshotMark, &str); 7] = [
     (SnapshotMark::Incremental, "incremental"),
 ];
 
+/// In the order of their declaration.
 const OPERATIONS: [Operation; 6] = [
     Operation::Read,
     Operation::Create,
@@ -240,11 +242,7 @@ impl SourcePieces {
     pub(crate) fn put<F: Form>(&self, source: &SourceBlock<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         F::integer(out, source.ts_us.div_euclid(1000));
-        let mark = MARKS
-            .iter()
-            .position(|(mark, _)| *mark == source.snapshot)
-            .unwrap_or(0);
-        out.extend_from_slice(&self.marks[mark]);
+        out.extend_from_slice(&self.marks[source.snapshot as usize]);
         put_sequence::<F>(source.last_commit_lsn, source.lsn, out);
         out.extend_from_slice(&self.ts_us);
         F::integer(out, source.ts_us);
@@ -360,11 +358,7 @@ impl EnvelopePieces {
         self.source.put::<F>(&event.source, out);
         F::field(out, ",\"transaction\":");
         put_transaction::<F>(event.source.transaction, out);
-        let operation = OPERATIONS
-            .iter()
-            .position(|op| *op == event.op)
-            .unwrap_or(0);
-        out.extend_from_slice(&self.operations[operation]);
+        out.extend_from_slice(&self.operations[event.op as usize]);
         F::integer(out, event.now_ns.div_euclid(1_000_000));
         out.extend_from_slice(&self.ts_us);
         F::integer(out, event.now_ns.div_euclid(1000));
@@ -825,10 +819,7 @@ pub(crate) fn put_leaf_header(
 }
 
 fn mark_text(mark: SnapshotMark) -> &'static str {
-    MARKS
-        .iter()
-        .find(|(known, _)| *known == mark)
-        .map_or("", |(_, text)| text)
+    MARKS[mark as usize].1
 }
 
 fn sequence_text(source: &SourceBlock<'_>) -> String {
@@ -910,6 +901,16 @@ pub(crate) fn source_value(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_are_in_the_order_of_their_enumerations() {
+        for (at, (mark, _)) in MARKS.iter().enumerate() {
+            assert_eq!(*mark as usize, at);
+        }
+        for (at, operation) in OPERATIONS.iter().enumerate() {
+            assert_eq!(*operation as usize, at);
+        }
+    }
 
     #[test]
     fn topics_are_what_kafka_takes() {

@@ -19,6 +19,8 @@ pub(crate) trait Form {
     fn boolean(out: &mut Vec<u8>, value: bool);
     /// An integer of any width.
     fn integer(out: &mut Vec<u8>, value: i64);
+    /// An integer that PostgreSQL printed as `text`, known to be `value`.
+    fn integer_text(out: &mut Vec<u8>, text: &[u8], value: i64);
     /// A Connect FLOAT32.
     fn float(out: &mut Vec<u8>, value: f32);
     /// A Connect FLOAT64.
@@ -73,6 +75,11 @@ impl Form for Avro {
 
     #[inline]
     fn integer(out: &mut Vec<u8>, value: i64) {
+        put_long(out, value);
+    }
+
+    #[inline]
+    fn integer_text(out: &mut Vec<u8>, _: &[u8], value: i64) {
         put_long(out, value);
     }
 
@@ -159,6 +166,12 @@ impl Form for Json {
     #[inline]
     fn integer(out: &mut Vec<u8>, value: i64) {
         put_decimal(out, value);
+    }
+
+    /// Both write an integer in the same way.
+    #[inline]
+    fn integer_text(out: &mut Vec<u8>, text: &[u8], _: i64) {
+        out.extend_from_slice(text);
     }
 
     fn float(out: &mut Vec<u8>, value: f32) {
@@ -255,6 +268,10 @@ impl Form for Header {
 
     fn integer(out: &mut Vec<u8>, value: i64) {
         Json::integer(out, value);
+    }
+
+    fn integer_text(out: &mut Vec<u8>, text: &[u8], value: i64) {
+        Json::integer_text(out, text, value);
     }
 
     fn float(out: &mut Vec<u8>, value: f32) {

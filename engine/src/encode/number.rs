@@ -266,7 +266,7 @@ impl Decimal {
     pub(crate) fn with_bytes<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
         match &self.unscaled {
             Unscaled::Narrow(value) => with(fewest(&value.to_be_bytes())),
-            Unscaled::Wide(negative, digits) => with(fewest(&wide_bytes(*negative, digits))),
+            Unscaled::Wide(negative, digits) => with(&wide_bytes(*negative, digits)),
         }
     }
 
@@ -320,63 +320,27 @@ impl Decimal {
 
     /// Reads back what [`Self::with_bytes`] gave.
     pub(crate) fn from_bytes(bytes: &[u8], scale: u32) -> Self {
-        let negative = bytes.first().is_some_and(|&byte| byte >= 0x80);
-        if let Some(more) = 16_usize.checked_sub(bytes.len()) {
-            let mut wide = [if negative { 0xff } else { 0 }; 16];
-            wide[more..].copy_from_slice(bytes);
-            return Self::new(i128::from_be_bytes(wide), scale);
-        }
-        let mut magnitude = bytes.to_vec();
-        if negative {
-            negate(&mut magnitude);
-        }
-        let mut digits = Vec::new();
-        while magnitude.iter().any(|&byte| byte != 0) {
-            let mut rest = 0_u32;
-            for byte in &mut magnitude {
-                let value = rest << 8 | u32::from(*byte);
-                *byte = (value / 10).to_le_bytes()[0];
-                rest = value % 10;
-            }
-            digits.push(b'0' + rest.to_le_bytes()[0]);
-        }
-        digits.reverse();
+        let digits = avro::decimal::text(bytes, 0);
+        let (negative, digits) = match digits.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, &*digits),
+        };
         Self {
-            unscaled: Unscaled::from_digits(negative, digits),
+            unscaled: Unscaled::from_digits(negative, digits.as_bytes().to_vec()),
             scale,
         }
     }
 }
 
-/// Two's complement, with one byte of sign to spare.
+/// Two's complement of more digits than an `i128` has.
 fn wide_bytes(negative: bool, digits: &[u8]) -> Vec<u8> {
-    // A decimal digit takes less than 3.4 bits.
-    let mut bytes = vec![0_u8; digits.len() * 17 / 40 + 2];
-    for chunk in digits.chunks(9) {
-        let (mut factor, mut carry) = (1_u64, 0_u64);
-        for digit in chunk {
-            factor *= 10;
-            carry = carry * 10 + u64::from(digit - b'0');
-        }
-        for byte in bytes.iter_mut().rev() {
-            let value = u64::from(*byte) * factor + carry;
-            *byte = value.to_le_bytes()[0];
-            carry = value >> 8;
-        }
-    }
-    if negative {
-        negate(&mut bytes);
+    let text = [if negative { &b"-"[..] } else { b"" }, digits].concat();
+    let mut bytes = Vec::new();
+    if let Ok(decimal) = avro::Decimal::parse(&text) {
+        // Without a fraction nothing is rounded.
+        let _ = decimal.put_unscaled(&mut bytes, 0);
     }
     bytes
-}
-
-fn negate(bytes: &mut [u8]) {
-    let mut carry = true;
-    for byte in bytes.iter_mut().rev() {
-        let (value, more) = (!*byte).overflowing_add(u8::from(carry));
-        *byte = value;
-        carry = more;
-    }
 }
 
 /// Drops the leading bytes that only repeat the sign.

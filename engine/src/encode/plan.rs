@@ -13,7 +13,7 @@ use super::step::{Fault, Step};
 use super::transform::{self, Added, Leaf, Unwrap};
 use crate::capture::relations::{ReplicaIdentity, Table};
 use crate::capture::row::{Cell, Row};
-use crate::config::{self, ColumnRule, Converter, Filter, Operation};
+use crate::config::{self, ColumnRule, Converter, FailureMode, Filter, Operation};
 
 /// Of a value, how many characters an error shows.
 const BEGINS_MAX: usize = 40;
@@ -98,6 +98,7 @@ pub struct RowEncoder {
     put_value: PutValue,
     unwrap: Option<Unwrap>,
     tombstones: bool,
+    old_rows_have_key: bool,
     names: Names,
 }
 
@@ -133,8 +134,12 @@ struct ColumnPlan {
     null: Box<[u8]>,
     /// All of a TOAST value that was not sent.
     unavailable: Box<[u8]>,
-    /// A value without a form may be written as null.
-    optional: bool,
+    /// A value without a form is written as null.
+    nulls: bool,
+    /// And told of in the log.
+    warns: bool,
+    /// `schema.table`
+    table: String,
     name: String,
     pg_type: String,
 }
@@ -338,6 +343,11 @@ impl RowEncoder {
             envelope,
             tombstones: config.tombstones && unwrap.as_ref().is_none_or(Unwrap::tombstones),
             unwrap,
+            old_rows_have_key: table.replica_identity == ReplicaIdentity::Full
+                || schemas
+                    .key_columns
+                    .iter()
+                    .all(|&at| table.columns[at].identity),
             names,
             put_key,
             put_key_header,
@@ -360,6 +370,22 @@ impl RowEncoder {
             return Ok(false);
         };
         self.whole(out, |out| (self.put_key)(key, row, out))
+    }
+
+    /// Whether two rows of the table have the same key for certain: their bytes are equal. Where
+    /// they are not, the keys may still be, and are compared as [`Self::key`] writes them.
+    #[must_use]
+    pub fn same_key(&self, old: Row<'_>, new: Row<'_>) -> bool {
+        let columns = self.key.iter().flat_map(|key| &key.columns);
+        columns
+            .into_iter()
+            .all(|column| old.cell(column.cell) == new.cell(column.cell))
+    }
+
+    /// Whether old rows carry the key: not so with REPLICA IDENTITY USING INDEX on other columns.
+    #[must_use]
+    pub fn old_rows_have_key(&self) -> bool {
+        self.old_rows_have_key
     }
 
     /// Appends the text of the key as `__debezium.newkey` and `__debezium.oldkey` carry it. False
@@ -591,6 +617,7 @@ impl Plan<'_> {
             config: self.config,
             numeric,
         };
+        let failure = self.config.conversion_failure;
         let columns: Result<Box<[ColumnPlan]>, PlanError> = columns
             .iter()
             .zip(fields)
@@ -632,7 +659,9 @@ impl Plan<'_> {
                     }),
                     null: constant(null),
                     unavailable: constant(unavailable),
-                    optional: field.schema.optional,
+                    nulls: field.schema.optional && failure != FailureMode::Fail,
+                    warns: failure == FailureMode::Warn,
+                    table: format!("{}.{}", self.table.schema, self.table.name),
                     step: mapped.step,
                     name: column.name.clone(),
                     pg_type: column.pg_type.name.clone(),
@@ -715,7 +744,28 @@ impl ColumnPlan {
         start: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Misfit> {
-        if matches!(fault, Fault::Unrepresentable(_)) && self.optional {
+        let begins: String = String::from_utf8_lossy(value)
+            .chars()
+            .take(BEGINS_MAX)
+            .collect();
+        let expected = fault.expected();
+        if matches!(fault, Fault::Unrepresentable(_)) && self.nulls {
+            if self.warns {
+                let Self {
+                    table,
+                    name: column,
+                    pg_type,
+                    ..
+                } = self;
+                tracing::warn!(
+                    table,
+                    column,
+                    pg_type,
+                    value = begins,
+                    expected,
+                    "written as null"
+                );
+            }
             out.truncate(start);
             out.extend_from_slice(&self.null);
             return Ok(());
@@ -723,11 +773,8 @@ impl ColumnPlan {
         Err(Misfit {
             column: self.name.clone(),
             pg_type: self.pg_type.clone(),
-            begins: String::from_utf8_lossy(value)
-                .chars()
-                .take(BEGINS_MAX)
-                .collect(),
-            expected: fault.expected(),
+            begins,
+            expected,
         })
     }
 }
@@ -775,7 +822,7 @@ mod tests {
     /// Types, their typmods, and texts that they print.
     const TYPES: &[(&str, i32, &str)] = &[
         ("bool", -1, "t|f"),
-        ("int2", -1, "-?[0-9]{1,4}"),
+        ("int2", -1, "-?[1-9][0-9]{0,3}"),
         ("int4", -1, "-?[1-9][0-9]{0,8}"),
         ("int8", -1, "-?[1-9][0-9]{0,17}"),
         (
@@ -839,7 +886,7 @@ mod tests {
             -1,
             "([1-9] years )?([1-9] mons )?-?0[0-9]:[0-5][0-9]:00(\\.[1-9]{1,6})?",
         ),
-        ("_int4", -1, "\\{([0-9]{1,5},){0,80}(NULL|7)\\}|\\{\\}"),
+        ("_int4", -1, "\\{([1-9][0-9]{0,4},){0,80}(NULL|7)\\}|\\{\\}"),
         (
             "_text",
             -1,

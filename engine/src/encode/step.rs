@@ -157,10 +157,10 @@ impl Step {
     pub(crate) fn text<F: Form>(&self, text: &[u8], out: &mut Vec<u8>) -> Done {
         match self {
             Self::Text | Self::Uuid => F::string(out, text),
-            Self::Integer => F::integer(
-                out,
-                parse_integer(text).ok_or(Fault::Malformed("an integer"))?,
-            ),
+            Self::Integer => {
+                let value = parse_integer(text).ok_or(Fault::Malformed("an integer"))?;
+                F::integer_text(out, text, value);
+            }
             Self::Boolean => match text {
                 b"t" => F::boolean(out, true),
                 b"f" => F::boolean(out, false),
@@ -170,6 +170,10 @@ impl Step {
                 number::put::<F>(&parse_decimal(text)?.rescale(*scale), out);
             }
             Self::ZonedTimestamp(digits) => {
+                if let Some((second, fraction)) = time::split_utc(text) {
+                    put_utc::<F>(second, fraction, *digits, out);
+                    return Ok(());
+                }
                 let point = time::parse_timestamp(text, true)
                     .ok_or(Fault::Malformed("a timestamp with a time zone"))?;
                 put_zoned_timestamp::<F>(point, *digits, out);
@@ -339,7 +343,8 @@ fn parse_integer(text: &[u8]) -> Option<i64> {
         (b'-', rest) => (true, rest),
         _ => (false, text),
     };
-    if digits.is_empty() || digits.len() > 19 {
+    // As PostgreSQL prints them: no zeros in front, no plus.
+    if digits.is_empty() || digits.len() > 19 || digits[0] == b'0' && text.len() > 1 {
         return None;
     }
     // Nineteen digits fit; whether the sum does is asked once, at the end.
@@ -544,6 +549,24 @@ fn put_zoned_timestamp<F: Form>(point: Point<Instant>, digits: usize, out: &mut 
         Point::Future => F::string(out, b"infinity"),
         Point::Past => F::string(out, b"-infinity"),
     }
+}
+
+/// A timestamp that only changes its punctuation: `2020-02-29 10:34:56.1+00`, taken apart.
+#[inline]
+fn put_utc<F: Form>(second: &[u8; 19], fraction: &[u8], digits: usize, out: &mut Vec<u8>) {
+    const ZEROS: &[u8; 6] = b"000000";
+    let mut second = *second;
+    second[10] = b'T';
+    F::ascii(out, |out| {
+        out.extend_from_slice(&second);
+        if digits > 0 {
+            out.push(b'.');
+            let kept = &fraction[..fraction.len().min(digits)];
+            out.extend_from_slice(kept);
+            out.extend_from_slice(&ZEROS[kept.len()..digits.min(6)]);
+        }
+        out.push(b'Z');
+    });
 }
 
 fn put_bits<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {

@@ -257,6 +257,32 @@ pub(crate) fn parse_timestamp(text: &[u8], zoned: bool) -> Option<Point<Instant>
     }))
 }
 
+/// A timestamp of four-digit year in UTC, taken apart: `YYYY-MM-DD HH:MM:SS`, and the fraction's
+/// digits, at most six. None: of another shape, which [`parse_timestamp`] judges.
+#[inline]
+pub(crate) fn split_utc(text: &[u8]) -> Option<(&[u8; 19], &[u8])> {
+    const SHAPE: &[u8; 19] = b"0000-00-00 00:00:00";
+    let (second, rest) = text.split_first_chunk::<19>()?;
+    let fits = second
+        .iter()
+        .zip(SHAPE)
+        .fold(true, |fits, (&byte, &shape)| {
+            // A digit where the shape has one, else the shape's own byte.
+            fits & if shape == b'0' {
+                byte.is_ascii_digit()
+            } else {
+                byte == shape
+            }
+        });
+    let fraction = rest.strip_suffix(b"+00")?;
+    let fraction = match fraction.split_first() {
+        None => fraction,
+        Some((b'.', digits)) if (1..=6).contains(&digits.len()) => digits,
+        Some(_) => return None,
+    };
+    (fits && fraction.iter().all(u8::is_ascii_digit)).then_some((second, fraction))
+}
+
 fn parse_infinite<T>(text: &[u8]) -> Option<Point<T>> {
     match text {
         b"infinity" => Some(Point::Future),
@@ -486,6 +512,27 @@ mod tests {
         assert_eq!(parse_timetz(b"01:02:03-05:30"), Some(23_523_000_000));
         assert_eq!(parse_timetz(b"24:00:00+14"), Some(36_000_000_000));
         assert_eq!(parse_timetz(b"24:00:00+00"), Some(0));
+    }
+
+    #[test]
+    fn utc_is_taken_apart() {
+        let split = |text: &'static str| split_utc(text.as_bytes());
+        let second = b"2020-02-29 10:34:56";
+        assert_eq!(
+            split("2020-02-29 10:34:56.125+00"),
+            Some((second, &b"125"[..]))
+        );
+        assert_eq!(split("2020-02-29 10:34:56+00"), Some((second, &b""[..])));
+        for other in [
+            "2020-02-29 10:34:56+01",
+            "2020-02-29 10:34:56+00 BC",
+            "20200-02-29 10:34:56+00",
+            "2020-02-29 10:34:56.+00",
+            "2020-02-29 10:34:56.1234567+00",
+            "infinity",
+        ] {
+            assert_eq!(split(other), None, "{other}");
+        }
     }
 
     #[test]
