@@ -1021,7 +1021,8 @@ impl fmt::Display for Incompatible {
             f,
             ". What to do: make the table's change compatible (a new column that allows NULL or \
              has a default), or allow it for this subject: curl -X PUT \
-             -H 'Content-Type: {MEDIA_TYPE}' --data '{{\"compatibility\":\"NONE\"}}' {address}/config/{}",
+             -H 'Content-Type: {MEDIA_TYPE}' \
+             --data '{{\"compatibility\":\"NONE\"}}' {address}/config/{}",
             escaped(subject)
         )
     }
