@@ -50,7 +50,7 @@ enum Verb {
 #[derive(Debug, Args)]
 struct LogArguments {
     /// How the log on stderr is written.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or as in RUST_LOG, which holds otherwise.
     #[arg(long, global = true, value_name = "LEVEL")]

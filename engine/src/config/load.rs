@@ -173,6 +173,8 @@ struct Given {
     value: String,
     /// What may be printed: the text with `${…}` as it stands in the file.
     shown: String,
+    /// Cleared when the value is found not to be allowed: the default is read instead.
+    is_allowed: bool,
 }
 
 /// Properties of one section, those given and those that are not.
@@ -210,12 +212,13 @@ impl Scope {
     /// The value given, when it is allowed, or the default.
     fn text(&self, name: &str) -> Option<&str> {
         let row = self.row(name);
-        let given = self.given.get(name).map(|given| given.value.as_str());
-        let given = given.filter(|value| row.check(value, self.section.wording).is_ok());
-        given.or(match row.default {
-            Value::Is(default) => Some(default),
-            Value::None | Value::Required => None,
-        })
+        let given = self.given.get(name).filter(|given| given.is_allowed);
+        given
+            .map(|given| given.value.as_str())
+            .or(match row.default {
+                Value::Is(default) => Some(default),
+                Value::None | Value::Required => None,
+            })
     }
 
     /// As `text`, nothing where it is empty.
@@ -473,6 +476,7 @@ impl Load {
             name: name.to_owned(),
             value,
             shown,
+            is_allowed: true,
         }
     }
 
@@ -747,10 +751,10 @@ impl Load {
 
     // ---- checking ---------------------------------------------------------------------------
 
-    fn check(&mut self, scope: &Scope) {
+    fn check(&mut self, scope: &mut Scope) {
+        let mut not_allowed = Vec::new();
         for (name, given) in &scope.given {
             let row = scope.row(name);
-            // Connect's list of a section's `default` group is the only one that may be empty.
             let is_default = match row.default {
                 Value::Is(default) => default.eq_ignore_ascii_case(&given.value),
                 Value::None | Value::Required => given.value.is_empty(),
@@ -782,6 +786,12 @@ impl Load {
                     message.replace(&given.value, &given.shown)
                 };
                 self.problem(scope, name, message);
+                not_allowed.push(name.clone());
+            }
+        }
+        for name in not_allowed {
+            if let Some(given) = scope.given.get_mut(&name) {
+                given.is_allowed = false;
             }
         }
         for row in scope.section.properties {
@@ -1261,8 +1271,8 @@ impl Load {
             .connect
             .text(SIDES[side])
             .or_else(|| scopes.worker.text(SIDES[side]));
-        // By the rows that its settings were read with: where the class is none that we have, another
-        // one stands in here, and the problem is noted.
+        // By the rows that its settings were read with: where the class is none that we have,
+        // another one stands in here, and the problem is noted.
         let own = match class.and_then(|class| class.rsplit('.').next()) {
             _ if std::ptr::eq(scope.section, &JSON) => "JsonConverter",
             _ if std::ptr::eq(scope.section, &AVRO) => "AvroConverter",

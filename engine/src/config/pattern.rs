@@ -30,12 +30,9 @@ impl Pattern {
 
     fn compile(source: &str, flags: &str) -> Result<Self, String> {
         let translated = translate(source)?;
-        // Alone first: `a)|(b` must not be saved by the parentheses around it.
-        let compile = |text: &str| {
-            fancy_regex::Regex::new(text).map_err(|error| format!("{}: {error}", quoted(source)))
-        };
-        compile(&translated)?;
-        let regex = compile(&format!("{flags}^(?:{translated})$"))?;
+        // `translate` has seen to it that no parenthesis of the user's closes ours.
+        let regex = fancy_regex::Regex::new(&format!("{flags}^(?:{translated})$"))
+            .map_err(|error| format!("{}: {error}", quoted(source)))?;
         Ok(Self {
             source: source.to_owned(),
             regex,
@@ -61,8 +58,8 @@ impl Pattern {
         self.regex.is_match(name).unwrap_or(false)
     }
 
-    /// `name` rewritten where the whole of it matches: `$1`, `${group}` and `\$` in `replacement` as
-    /// in Java's `Matcher.replaceAll`. `None` where it does not match.
+    /// `name` rewritten where the whole of it matches: `$1`, `${group}` and `\$` in `replacement`
+    /// as in Java's `Matcher.replaceAll`. `None` where it does not match.
     #[must_use]
     pub fn rewrite(&self, name: &str, replacement: &str) -> Option<String> {
         let groups = self.regex.captures(name).ok()??;
@@ -229,7 +226,9 @@ fn translate(source: &str) -> Result<String, String> {
                 continue;
             }
             ')' => {
-                atom = groups.pop().unwrap_or(0);
+                atom = groups
+                    .pop()
+                    .ok_or_else(|| format!("{}: an unmatched )", quoted(source)))?;
                 out.push(')');
                 continue;
             }

@@ -1,9 +1,9 @@
-//! `.properties` text as `java.util.Properties` reads it, and connector files as Kafka Connect does.
+//! `.properties` text as `java.util.Properties` reads it, connector files as Kafka Connect does.
 //!
-//! Java reads these files as ISO-8859-1, so that a password with an `é` typed into an editor of today
-//! arrives there as two wrong characters. We read a file that is valid UTF-8 as UTF-8 and any other
-//! as ISO-8859-1: a file that Java reads right (ASCII, or ISO-8859-1 with a byte that UTF-8 forbids)
-//! reads the same here. A byte order mark at the start is skipped.
+//! Java reads these files as ISO-8859-1, so that a password with an `é` typed into an editor of
+//! today arrives there as two wrong characters. We read a file that is valid UTF-8 as UTF-8 and any
+//! other as ISO-8859-1: a file that Java reads right (ASCII, or ISO-8859-1 with a byte that UTF-8
+//! forbids) reads the same here. A byte order mark at the start is skipped.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -64,8 +64,8 @@ impl Properties {
         Self::parse_text(&text(file))
     }
 
-    /// Reads a connector's file: a flat JSON object, `{"name": …, "config": {…}}` as it is posted to
-    /// Connect's REST API, or `.properties` text.
+    /// Reads a connector's file: a flat JSON object, `{"name": …, "config": {…}}` as it is posted
+    /// to Connect's REST API, or `.properties` text.
     ///
     /// Text that starts with `{` is JSON or an error; Connect would go on to read it as properties,
     /// and complain about a missing `name` instead of the missing comma.

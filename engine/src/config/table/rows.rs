@@ -602,8 +602,8 @@ pub static DEBEZIUM: Section = Section {
             .ignored(NO_NOTIFICATIONS),
         optional("notification.<option>", Kind::Text, "Other settings of notifications.").low()
             .ignored(NO_NOTIFICATIONS),
-        is("heartbeat.interval.ms", NON_NEGATIVE, "0", "How often a heartbeat is written; 0: never.")
-            .high().ignored(NO_HEARTBEAT),
+        is("heartbeat.interval.ms", NON_NEGATIVE, "0",
+            "How often a heartbeat is written; 0: never.").high().ignored(NO_HEARTBEAT),
         optional("heartbeat.action.query", Kind::Text, "SQL run with each.").high()
             .ignored(NO_HEARTBEAT),
         optional("heartbeat.topics.prefix", Kind::Text, "Old name of `topic.heartbeat.prefix`.")
