@@ -83,9 +83,8 @@ fn strangers_read_and_write_the_embedded_broker() {
     // The Java client of today and of 2020, by way of a consumer group, and their producers.
     for version in [kafka::NEWEST, kafka::OLDEST] {
         let java = Java::new(version, &bootstrap);
-        assert_eq!(
-            java.consume("bikes.store.products", 100).len(),
-            100,
+        assert!(
+            java.consume("bikes.store.products", 100).len() >= 100,
             "{version}"
         );
         let topic = format!("java-{}", version.replace('.', "-"));

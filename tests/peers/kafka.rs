@@ -289,8 +289,9 @@ impl Java {
         ))
     }
 
-    /// The values of a topic from its beginning as the console consumer prints them, a line each;
-    /// it joins a consumer group for it, and reads what is committed.
+    /// The values of a topic from its beginning as the console consumer prints them, a line each,
+    /// or more for one with line feeds in it; it joins a consumer group for it, and reads what is
+    /// committed.
     ///
     /// Panics when it fails or fewer than `count` come within 30 s.
     #[must_use]
@@ -319,7 +320,7 @@ impl Java {
         let printed = self.run(class, &arguments.concat(), "");
         let printed = printed.unwrap_or_else(|error| panic!("{error}"));
         let lines: Vec<_> = printed.lines().map(str::to_owned).collect();
-        assert_eq!(lines.len(), count, "records of {topic}");
+        assert!(lines.len() >= count, "{} records of {topic}", lines.len());
         lines
     }
 

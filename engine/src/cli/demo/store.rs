@@ -138,7 +138,7 @@ impl Store {
     /// restarted while the pipe ran, and the pipe does not mind.
     async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PgError> {
         match self.client.simple_query(sql).await {
-            Err(error) if !matches!(error.fault, PgFault::Refused(_)) => {
+            Err(error) if error.retriable() => {
                 self.client = Client::connect(&self.source, Purpose::Query, APPLICATION).await?;
                 self.client.simple_query(sql).await
             }
@@ -153,7 +153,7 @@ pub async fn shop(source: Source, seed: u64, rate: f64) {
     let pause = Duration::from_secs_f64(1.0 / rate);
     loop {
         if let Err(error) = shop_once_connected(&source, &mut shopper, pause).await {
-            tracing::warn!("the shopper has to wait: {error}");
+            tracing::warn!("the shopper has to wait: {}", brief(error).fault);
         }
         tokio::time::sleep(RECONNECT).await;
     }
@@ -179,7 +179,7 @@ async fn shop_once_connected(
             Ok(_) => {}
             // What the server refuses, somebody else's change has made impossible.
             Err(error) if matches!(error.fault, PgFault::Refused(_)) && !error.retriable() => {
-                tracing::warn!("the shopper could not {act:?}: {error}");
+                tracing::warn!("the shopper could not {act:?}: {}", brief(error).fault);
             }
             Err(error) => return Err(error),
         }
@@ -187,15 +187,20 @@ async fn shop_once_connected(
 }
 
 /// A refusal as people read it.
-fn report(what: &str, mut error: PgError) -> Report {
-    if let PgFault::Refused(refusal) = &mut error.fault {
-        // Ours, and no news to whoever runs the demo.
-        refusal.statement = None;
-    }
+fn report(what: &str, error: PgError) -> Report {
+    let error = brief(error);
     let report =
         Report::new(Exit::Postgres, what).with(format!("{}: {}", error.target, error.fault));
     match error.remedy() {
         Some(remedy) => report.remedy(remedy),
         None => report,
     }
+}
+
+/// Without the statement: it is ours, and no news to whoever runs the demo.
+fn brief(mut error: PgError) -> PgError {
+    if let PgFault::Refused(refusal) = &mut error.fault {
+        refusal.statement = None;
+    }
+    error
 }
