@@ -661,6 +661,16 @@ pub fn now_unix_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// The monotonic clock, as the runtime tells it: a test can stop it.
+#[must_use]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is where the clock is read"
+)]
+pub fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

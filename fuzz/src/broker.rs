@@ -16,9 +16,9 @@ use kafkawire::message::produce::{PartitionProduceData, ProduceRequest, TopicPro
 const TOPIC: &str = "t";
 const TRANSACTIONAL_ID: &str = "id";
 
-/// Claims: a request is answered by exactly one frame with its correlation id, or by none; a topic's
-/// log has no gap and no overlap whatever was refused; a committed read never passes an open
-/// transaction, and names only aborted ones; time makes every ongoing transaction end.
+/// Claims: a request is answered by exactly one frame with its correlation id, or by none; a
+/// topic's log has no gap and no overlap whatever was refused; a committed read never passes an
+/// open transaction, and names only aborted ones; time makes every ongoing transaction end.
 pub fn requests(data: &[u8]) {
     let config = BrokerConfig {
         advertised_host: "localhost".to_owned(),

@@ -130,9 +130,9 @@ impl Compressor {
 
     /// A codec at a level; `None` is the Java client's default (gzip 6, zstd 3).
     ///
-    /// gzip takes 1 to 9 or -1 for its default, zstd -131072 to 22; a level beyond is brought to the
-    /// nearest. snappy has none, and the only lz4 here is the fast one, which is also what the Java
-    /// client's default level 9 means.
+    /// gzip takes 1 to 9 or -1 for its default, zstd -131072 to 22; a level beyond is brought to
+    /// the nearest. snappy has none, and the only lz4 here is the fast one, which is also what the
+    /// Java client's default level 9 means.
     /// Errors: a codec number without a codec.
     pub fn new(codec: Codec, level: Option<i32>) -> Result<Self, DecompressError> {
         let engine = match codec {

@@ -5,10 +5,10 @@
 //!   00000000000000004711.log   batch | batch ..             the last one grows
 //! ```
 //!
-//! Nothing is deleted and nothing is compacted, so offsets have no gaps. Each segment keeps a sparse
-//! index in memory; the headers between two entries are walked. Appends reach the file before they
-//! are answered, the disk when a segment is full and when the broker stops: what a killed process
-//! had acknowledged survives, what a machine without power had may not.
+//! Nothing is deleted and nothing is compacted, so offsets have no gaps. Each segment keeps a
+//! sparse index in memory; the headers between two entries are walked. Appends reach the file
+//! before they are answered, the disk when a segment is full and when the broker stops: what a
+//! killed process had acknowledged survives, what a machine without power had may not.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,9 +1,9 @@
 //! A single-node Kafka broker inside this process: the embedded default of the demo and of tests.
 //!
 //! It is made for development. There is one node, no replication, no authentication, no quotas, no
-//! retention and no compaction; what is acknowledged has reached the operating system, not the disk.
-//! For production run Apache Kafka: <https://kafka.apache.org/quickstart>. Whatever talks to this
-//! broker talks to that one by changing `bootstrap.servers`.
+//! retention and no compaction; what is acknowledged has reached the operating system, not yet the
+//! disk. For production run Apache Kafka: <https://kafka.apache.org/quickstart>. Whatever talks to
+//! this broker talks to that one by changing `bootstrap.servers`.
 //!
 //! ```text
 //!   server       sockets, one task per connection; the only part that waits

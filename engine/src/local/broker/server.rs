@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use kafkawire::frame::{REQUEST_BYTES_MAX, split};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
+
+use crate::net;
 
 use super::{Broker, BrokerConfig, Now, Step, Ticket};
 
@@ -245,14 +246,14 @@ async fn keep_time(shared: Arc<Shared>) {
     let mut changed = shared.changed.subscribe();
     loop {
         changed.borrow_and_update();
-        let deadline = shared.broker().deadline().map(Instant::from_std);
-        let due = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let deadline = shared.broker().deadline();
+        let due = deadline.is_some_and(|deadline| deadline <= net::now());
         if due {
             shared.with(|broker| broker.tick(now()));
             continue;
         }
         tokio::select! {
-            () = sleep_or_never(deadline) => {}
+            () = sleep_or_never(deadline.map(Instant::from_std)) => {}
             _ = changed.changed() => {}
         }
     }
@@ -341,17 +342,10 @@ fn reachable(ip: IpAddr) -> String {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the machine takes the time from here"
-)]
 fn now() -> Now {
-    let since_1970 = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
     Now {
-        instant: Instant::now().into_std(),
-        unix_ms: i64::try_from(since_1970.as_millis()).unwrap_or_default(),
+        instant: net::now(),
+        unix_ms: net::now_unix_us() / 1000,
     }
 }
 
