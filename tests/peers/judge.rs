@@ -281,6 +281,16 @@ fn topic_tool(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Does with a broker what librdkafka can do with one: topics, transactions, groups. It must have
+/// none of the topics yet; afterwards a committed reader gets 630 records of `committed`.
+///
+/// Panics with what the script complains about.
+pub fn exercise(bootstrap: &str) {
+    let output = python("clients.py", &[bootstrap]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+}
+
 fn python(script: &str, arguments: &[&str]) -> Output {
     interpreter(script)
         .args(arguments)
