@@ -1665,10 +1665,11 @@ mod tests {
             answer["message"],
             format!(
                 "Schema being registered is incompatible with an earlier schema for subject \"s\", \
-                 details: [{{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The \
-                 field 'b' at path '/fields/1' in the new schema has no default value and is \
-                 missing in the old schema', additionalInfo:'b'}}, {{oldSchemaVersion: 1}}, {{oldSchema: \
-                 '{}'}}, {{validateFields: 'false', compatibility: 'BACKWARD'}}]",
+                 details: [{{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', \
+                 description:'The field 'b' at path '/fields/1' in the new schema has no \
+                 default value and is missing in the old schema', additionalInfo:'b'}}, \
+                 {{oldSchemaVersion: 1}}, {{oldSchema: '{}'}}, {{validateFields: 'false', \
+                 compatibility: 'BACKWARD'}}]",
                 record(A)
             )
         );
