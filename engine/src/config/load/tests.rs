@@ -246,7 +246,6 @@ fn old_names_and_values() {
     assert_eq!(config.capture.skipped_operations, Some(Vec::new()));
     assert_eq!(config.encode.transaction_topic, "srv.tx");
     assert_eq!(config.source.lsn_flush, LsnFlush::Connector);
-    assert_eq!(problems("", "flush.lsn.source=false").len(), 1);
     assert_eq!(config.encode.unavailable, [0, 0xFF]);
     assert_eq!(config.capture.snapshot_mode, SnapshotMode::NoData);
     assert_eq!(config.source.offset_mismatch, OffsetMismatch::TrustOffset);

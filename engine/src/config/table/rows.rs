@@ -7,7 +7,7 @@ use crate::config::load::parse_replica_identity;
 use crate::config::pattern::split_list;
 use crate::config::providers;
 use crate::config::{
-    BinaryMode, Compat, Compression, DecimalMode, FailureMode, HstoreMode, IntervalMode,
+    BinaryMode, Compat, Compression, DecimalMode, FailureMode, HstoreMode, IntervalMode, LsnFlush,
     NameAdjustment, Named, OffsetMismatch, Pattern, PublicationAutocreate, SaslMechanism,
     SnapshotMode, SslMode, TimeMode,
 };
@@ -401,8 +401,6 @@ const NO_QUEUE: &str =
 const NO_JDBC: &str = "there is no JDBC here";
 const NO_SIGNALS: &str = "signals and incremental snapshots are not supported by this version";
 const NO_NOTIFICATIONS: &str = "notifications are not supported by this version";
-const NO_HEARTBEAT: &str = "heartbeats are not written by this version; the slot moves on without";
-const NO_MESSAGES: &str = "logical decoding messages are not written by this version";
 const NO_LINEAGE: &str = "OpenLineage is not supported";
 const NO_JAVA_CLASS: &str = "it names a Java class, and there is no Java here";
 const ONE_SNAPSHOT: &str = "the copy reads from one exported snapshot, and locks nothing";
@@ -450,8 +448,7 @@ pub static DEBEZIUM: Section = Section {
             "Create it so that changes of partitions come as changes of their root.").low(),
         optional("replica.identity.autoset.values",
             format("table:DEFAULT|FULL|NOTHING|INDEX name, …", check_replica_identities),
-            "Replica identities to set at start.").low()
-            .refused("this version alters no table: ALTER TABLE … REPLICA IDENTITY …"),
+            "Replica identities to set at start.").low(),
         is("database.sslmode", words(SslMode::NAMES), "prefer",
             "TLS to PostgreSQL, as libpq names it."),
         optional("database.sslrootcert", Kind::Text, "PEM file of trusted certificates."),
@@ -503,8 +500,7 @@ pub static DEBEZIUM: Section = Section {
         optional("datatype.propagate.source.type", Kind::Patterns,
             "The same by type: `schema.table.type`."),
         is("skip.messages.without.change", Kind::Boolean, "false",
-            "Leave out updates that change no captured column (REPLICA IDENTITY FULL).").low()
-            .refused("this version writes every update"),
+            "Leave out updates that change no captured column (REPLICA IDENTITY FULL).").low(),
         is("skipped.operations", format("of c, u, d, t; or none", check_skipped), "t",
             "Operations to leave out."),
         is("decimal.handling.mode", words(DecimalMode::NAMES), "precise",
@@ -530,13 +526,11 @@ pub static DEBEZIUM: Section = Section {
         is("tombstones.on.delete", Kind::Boolean, "true",
             "A record without a value after each delete, for compacted topics.").high(),
         is("provide.transaction.metadata", Kind::Boolean, "false",
-            "Records of BEGIN and END, and counters in the envelope.")
-            .ignored("the envelope has its counters; the transaction topic is not written by this \
-            version"),
+            "Records of BEGIN and END, and counters in the envelope."),
         optional("message.prefix.include.list", Kind::Patterns,
-            "Prefixes of logical messages to emit; none: all.").low().ignored(NO_MESSAGES),
+            "Prefixes of logical messages to emit; none: all.").low(),
         optional("message.prefix.exclude.list", Kind::Patterns,
-            "Prefixes of logical messages not to emit.").low().ignored(NO_MESSAGES),
+            "Prefixes of logical messages not to emit.").low(),
         is("extended.headers.enabled", Kind::Boolean, "true", "Headers `__debezium.context.*`."),
         optional("converters", Kind::List, "Custom converters.").low()
             .refused("custom converters are Java classes, and there is no Java here"),
@@ -585,8 +579,7 @@ pub static DEBEZIUM: Section = Section {
         optional("snapshot.fetch.size", POSITIVE, "Rows per fetch.").low()
             .no_effect("rows are read by COPY, as they come"),
         is("snapshot.delay.ms", NON_NEGATIVE_LONG, "0", "Wait before the copy.").low(),
-        is("streaming.delay.ms", NON_NEGATIVE_LONG, "0", "Wait between copy and stream.").low()
-            .ignored("the stream follows the copy at once"),
+        is("streaming.delay.ms", NON_NEGATIVE_LONG, "0", "Wait between copy and stream.").low(),
         optional("query.fetch.size", NON_NEGATIVE, "Rows per fetch.").low()
             .no_effect("rows are read by COPY, as they come"),
         optional("incremental.snapshot.<option>", Kind::Text, "Incremental snapshots.").low()
@@ -603,9 +596,8 @@ pub static DEBEZIUM: Section = Section {
         optional("notification.<option>", Kind::Text, "Other settings of notifications.").low()
             .ignored(NO_NOTIFICATIONS),
         is("heartbeat.interval.ms", NON_NEGATIVE, "0",
-            "How often a heartbeat is written; 0: never.").high().ignored(NO_HEARTBEAT),
-        optional("heartbeat.action.query", Kind::Text, "SQL run with each.").high()
-            .ignored(NO_HEARTBEAT),
+            "How often a heartbeat is written; 0: never.").high(),
+        optional("heartbeat.action.query", Kind::Text, "SQL run with each.").high(),
         optional("heartbeat.topics.prefix", Kind::Text, "Old name of `topic.heartbeat.prefix`.")
             .low().ignored("it has no effect in Debezium either: use topic.heartbeat.prefix"),
         is("topic.naming.strategy", Kind::Class(NAMING_STRATEGIES),
@@ -627,18 +619,13 @@ pub static DEBEZIUM: Section = Section {
             "transaction", "Last part of the transaction topic's name."),
         is("status.update.interval.ms", POSITIVE, "10000",
             "How often the slot hears of our position."),
-        is("lsn.flush.mode", Kind::Word(Words {
-            names: &["connector", "connector_and_driver"],
-            renamed: &[],
-            refused: &[("manual", "the slot moves on with what Kafka has: nobody else moves it")],
-        }), "connector", "Who moves the slot on.").low(),
+        is("lsn.flush.mode", words(LsnFlush::NAMES), "connector", "Who moves the slot on.").low(),
         optional("lsn.flush.timeout.ms", Kind::Text, "How long a confirmation may take.").low()
             .no_effect("a status update is not waited for"),
         optional("lsn.flush.timeout.action", Kind::Text, "What then.").low()
             .no_effect("a status update is not waited for"),
         is("offset.mismatch.strategy", words(OffsetMismatch::NAMES), "no_validation",
-            "Whom to believe when stored position and slot differ.").low()
-            .ignored("the stored position is the one that counts"),
+            "Whom to believe when stored position and slot differ.").low(),
         optional("xmin.fetch.interval.ms", NON_NEGATIVE_LONG, "How often `xmin` is looked up.")
             .low().ignored("`xmin` in `source` is always null"),
         is("max.batch.size", POSITIVE, "2048", "Events per batch.").no_effect(NO_QUEUE),
