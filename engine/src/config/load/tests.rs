@@ -1,10 +1,11 @@
 //! Whole files in, configurations and complaints out.
 
-use super::super::{
-    Compat, Compression, DecimalMode, LsnFlush, OffsetMismatch, PublicationAutocreate,
-    SnapshotMode, SslMode, TimeMode,
-};
 use super::*;
+use crate::config::{
+    Compat, Compression, Converter, DecimalMode, JsonConverter, LsnFlush, NameAdjustment,
+    OffsetMismatch, Operation, Pem, PublicationAutocreate, SaslMechanism, SnapshotMode, SslMode,
+    SubjectName, TimeMode,
+};
 
 const WORKER_FILE: &str = "bootstrap.servers=localhost:9092\n\
     key.converter=io.confluent.connect.avro.AvroConverter\n\
