@@ -324,7 +324,7 @@ impl Connection {
             return Ok(Event::Progress);
         }
         let versions: ApiVersionsResponse = answer.decode()?;
-        self.check(ApiVersionsResponse::NAME, versions.error_code, None)?;
+        self.check(ApiKey::API_VERSIONS, versions.error_code, None)?;
         self.served = versions.api_keys;
         if versions.finalized_features_epoch >= 0 {
             self.finalized = versions.finalized_features;
@@ -348,7 +348,7 @@ impl Connection {
         let handshake: SaslHandshakeResponse = answer.decode()?;
         let enabled = handshake.mechanisms.join(", ");
         self.check(
-            SaslHandshakeResponse::NAME,
+            ApiKey::SASL_HANDSHAKE,
             handshake.error_code,
             Some(format!("the broker's mechanisms: {enabled}")),
         )?;
@@ -369,7 +369,7 @@ impl Connection {
     ) -> Result<Event<'b>, Error> {
         let token: SaslAuthenticateResponse = answer.decode()?;
         self.check(
-            SaslAuthenticateResponse::NAME,
+            ApiKey::SASL_AUTHENTICATE,
             token.error_code,
             token.error_message,
         )?;
@@ -393,16 +393,12 @@ impl Connection {
         Ok(())
     }
 
-    fn check(
-        &mut self,
-        api: &'static str,
-        code: ErrorCode,
-        words: Option<String>,
-    ) -> Result<(), Error> {
+    fn check(&mut self, api: ApiKey, code: ErrorCode, words: Option<String>) -> Result<(), Error> {
         if code.is_ok() {
             return Ok(());
         }
         self.refusal = words;
+        let api = api.name().unwrap_or("API");
         Err(Error::Refused { api, code: code.0 })
     }
 
@@ -559,7 +555,7 @@ mod tests {
         assert_eq!(
             error,
             Error::Refused {
-                api: SaslHandshakeResponse::NAME,
+                api: "SaslHandshake",
                 code: 33
             }
         );

@@ -116,11 +116,15 @@ impl Cluster {
     }
 
     pub(super) fn reached(&mut self, node: NodeId, now: Duration) {
-        self.reached = true;
         if self.connected.is_empty() {
             self.connected_at = now;
         }
         self.connected.insert(node);
+    }
+
+    /// A broker has answered a request: it is one, and takes us for who we are.
+    pub(super) fn answered(&mut self) {
+        self.reached = true;
     }
 
     pub(super) fn deadlines(&self) -> [Duration; 3] {

@@ -60,6 +60,8 @@ enum Node {
 
 /// Answers that are read and requests that follow from them, before the caller gets its turn.
 const SWEEPS_MAX: u32 = 8;
+/// With a second between attempts, a warning about every half a minute.
+const FAILURES_PER_WARNING: u32 = 30;
 /// Of a session's lifetime, after which a new connection takes over.
 const RETIRE_PERCENT: i64 = 85;
 
@@ -148,9 +150,23 @@ impl Driver {
                 match node.poll(cx, id, producer, now) {
                     Ok(moved) => again |= moved,
                     Err(Lost::Retry(reason)) => {
-                        tracing::debug!(broker = id, reason, "connection lost");
-                        node.lose(now, random, *reconnect);
+                        let broker = producer.broker(id);
+                        // The first failure is news, and so is every one that lasts.
+                        let failures = node.lose(now, random, *reconnect);
+                        if failures % FAILURES_PER_WARNING <= 1 {
+                            tracing::warn!(broker, failures, "no connection to Kafka: {reason}");
+                        } else {
+                            tracing::debug!(broker, failures, "no connection to Kafka: {reason}");
+                        }
                         producer.disconnected(id, &reason);
+                    }
+                    Err(Lost::Retire) => {
+                        *node = Node::Waiting {
+                            until: now,
+                            failures: 0,
+                        };
+                        producer.disconnected(id, "the SASL session ends");
+                        again = true;
                     }
                     Err(Lost::Never(error)) => return Poll::Ready(Err(error)),
                 }
@@ -206,6 +222,8 @@ impl Driver {
 /// Why a connection is no more.
 enum Lost {
     Retry(String),
+    /// The broker would close it soon; nothing is in flight.
+    Retire,
     Never(Error),
 }
 
@@ -244,14 +262,19 @@ impl Node {
                 }
                 let retiring = retire_at.is_some_and(|at| now >= at);
                 if retiring && link.connection.in_flight() == 0 && !link.has_output() {
-                    return Err(Lost::Retry("the SASL session ends".to_owned()));
+                    return Err(Lost::Retire);
                 }
                 exchange(cx, id, link, producer, !retiring)
             }
         }
     }
 
-    fn lose(&mut self, now: Duration, random: &mut u64, (least, most): (Duration, Duration)) {
+    fn lose(
+        &mut self,
+        now: Duration,
+        random: &mut u64,
+        (least, most): (Duration, Duration),
+    ) -> u32 {
         let failures = match self {
             Self::Dialing { failures, .. } | Self::Waiting { failures, .. } => *failures + 1,
             Self::Ready { .. } => 0,
@@ -265,6 +288,7 @@ impl Node {
             until: now + wait * percent / 100,
             failures,
         };
+        failures
     }
 }
 

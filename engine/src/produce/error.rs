@@ -114,8 +114,8 @@ impl fmt::Display for Error {
             Self::Unreachable { bootstrap, reason } => write!(
                 f,
                 "no Kafka broker could be reached at {bootstrap}: {reason}; check \
-                 bootstrap.servers, and that the brokers' advertised.listeners can be reached \
-                 from here"
+                 bootstrap.servers, that security.protocol and sasl.* match the listener, and \
+                 that the brokers' advertised.listeners can be reached from here"
             ),
             Self::Authentication { broker, reason } => write!(
                 f,
@@ -133,7 +133,7 @@ impl fmt::Display for Error {
                     write!(f, " for {subject}")?;
                 }
                 write!(f, ": {code}")?;
-                if let Some(words) = words {
+                if let Some(words) = words.as_ref().filter(|words| !words.is_empty()) {
                     write!(f, " ({words})")?;
                 }
                 match remedy(api, *code) {

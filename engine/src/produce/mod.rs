@@ -283,6 +283,12 @@ impl Producer {
         self.cluster.address(node)
     }
 
+    /// Host and port of a node as one text, for people.
+    #[must_use]
+    pub fn broker(&self, node: NodeId) -> String {
+        self.cluster.name(node)
+    }
+
     /// Nodes that there should be a connection to.
     pub fn wanted(&self, wanted: &mut BTreeSet<NodeId>) {
         wanted.clear();
@@ -401,6 +407,7 @@ impl Producer {
             .iter()
             .position(|request| request.node == node && request.correlation == answer.correlation);
         let Some(at) = asked else { return Ok(()) };
+        self.cluster.answered();
         let taken = match self.requests.remove(at).what {
             What::Metadata => self.take_metadata(answer),
             What::CreateTopics(topics) => self.take_create_topics(&topics, answer),
