@@ -65,7 +65,7 @@ fn rows_instead_of_envelopes() {
     replay("unwrap");
 }
 
-/// One table of every common type, in three sets of modes.
+/// One table of every common type (`alltypes.sql`), in three sets of modes.
 #[test]
 fn all_types() {
     let json = read_json("alltypes.json");

@@ -913,6 +913,48 @@ mod tests {
     }
 
     #[test]
+    fn heartbeats_are_debeziums() {
+        let json = |schemas_enable| {
+            Converter::Json(config::JsonConverter {
+                schemas_enable,
+                decimal_numeric: false,
+                replace_null_with_default: true,
+            })
+        };
+        let worker = config::Properties::parse(b"bootstrap.servers=b:9092\n").unwrap();
+        let connector =
+            b"name=a\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+            topic.prefix=srv\ndatabase.hostname=h\ndatabase.user=u\ndatabase.dbname=d\n\
+            plugin.name=pgoutput\nkey.converter=org.apache.kafka.connect.json.JsonConverter\n\
+            value.converter=org.apache.kafka.connect.json.JsonConverter\n";
+        let connector = config::Properties::parse(connector).unwrap();
+        let config = config::Config::load(&worker, &connector).unwrap().0.encode;
+        let notice = Notice::heartbeat(&config);
+        assert_eq!(notice.topic, "__debezium-heartbeat.srv");
+        assert_eq!(
+            notice.key.avro(true),
+            r#"{"type":"record","name":"ServerNameKey","namespace":"io.debezium.connector.common","fields":[{"name":"serverName","type":"string"}],"connect.version":1,"connect.name":"io.debezium.connector.common.ServerNameKey"}"#
+        );
+        assert_eq!(
+            notice.value.avro(true),
+            r#"{"type":"record","name":"Heartbeat","namespace":"io.debezium.connector.common","fields":[{"name":"ts_ms","type":"long"}],"connect.version":1,"connect.name":"io.debezium.connector.common.Heartbeat"}"#
+        );
+        let (key, value) = heartbeat(&config, 7);
+        let written = |schema: &Schema, value: &Value, schemas| {
+            let mut out = Vec::new();
+            Writer::compile(schema, &json(schemas), 0)
+                .unwrap()
+                .put(value, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(&notice.key, &key, false), r#"{"serverName":"srv"}"#);
+        assert_eq!(
+            written(&notice.value, &value, true),
+            r#"{"schema":{"type":"struct","fields":[{"type":"int64","optional":false,"field":"ts_ms"}],"optional":false,"name":"io.debezium.connector.common.Heartbeat","version":1},"payload":{"ts_ms":7}}"#
+        );
+    }
+
+    #[test]
     fn topics_are_what_kafka_takes() {
         assert_eq!(sanitize_topic("srv.My-Schema.T 1é"), "srv.My-Schema.T_1_");
         assert_eq!(sanitize_topic("a😀b"), "a__b");

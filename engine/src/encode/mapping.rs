@@ -63,7 +63,7 @@ enum Unavailable {
     /// As text.
     Text,
     /// As text where the schema is a string, else null.
-    TextIfString,
+    Texts,
     /// As bytes, as text in hex, else null.
     Binary,
     /// As key and value of one pair.
@@ -74,7 +74,7 @@ enum Unavailable {
     Numbers,
 }
 
-use Unavailable::{Numbers, Pair, Text, TextIfString, Uuid};
+use Unavailable::{Numbers, Pair, Text, Texts, Uuid};
 
 /// No placeholder.
 const NULL: Unavailable = Unavailable::Null;
@@ -99,55 +99,55 @@ const fn line(
 /// Every type that Debezium knows by name.
 #[rustfmt::skip]
 const TYPES: &[Line] = &[
-    // name         Connect        a computed default                     TOAST         arrays
-    line("bool",        boolean,       Some("f"),                             NULL,         Some(NULL)),
-    line("int2",        int16,         Some("0"),                             NULL,         Some(NULL)),
-    line("int4",        int32,         Some("0"),                             NULL,         Some(Numbers)),
-    line("int8",        int64,         Some("0"),                             NULL,         Some(Numbers)),
-    line("oid",         int64,         None,                                  NULL,         Some(NULL)),
-    line("float4",      float4,        Some("0"),                             NULL,         Some(NULL)),
-    line("float8",      float8,        Some("0"),                             NULL,         Some(NULL)),
-    line("numeric",     numeric,       Some("0"),                             TextIfString, Some(NULL)),
-    line("money",       money,         None,                                  TextIfString, None),
-    line("bpchar",      text,          Some(""),                              Text,         Some(Text)),
-    line("varchar",     text,          Some(""),                              Text,         Some(Text)),
-    line("text",        text,          Some(""),                              Text,         Some(Text)),
-    line("citext",      text,          None,                                  Text,         Some(NULL)),
-    line("char",        text,          None,                                  Text,         Some(NULL)),
-    line("name",        text,          None,                                  Text,         None),
-    line("isbn",        text,          None,                                  Text,         None),
-    line("uuid",        uuid,          Some(ZERO_UUID),                       Text,         Some(Uuid)),
-    line("json",        json,          Some("{}"),                            Text,         Some(Text)),
-    line("jsonb",       json,          Some("{}"),                            Text,         Some(Text)),
-    line("xml",         xml,           Some(""),                              Text,         None),
-    line("ltree",       ltree,         None,                                  Text,         Some(NULL)),
-    line("tsvector",    tsvector,      None,                                  Text,         None),
-    line("inet",        text,          None,                                  Text,         Some(NULL)),
-    line("cidr",        text,          None,                                  Text,         Some(NULL)),
-    line("macaddr",     text,          None,                                  Text,         Some(NULL)),
-    line("macaddr8",    text,          None,                                  Text,         Some(NULL)),
-    line("int4range",   text,          None,                                  Text,         Some(NULL)),
-    line("int8range",   text,          None,                                  Text,         Some(NULL)),
-    line("numrange",    text,          None,                                  Text,         Some(NULL)),
-    line("tsrange",     text,          None,                                  Text,         Some(NULL)),
-    line("tstzrange",   text,          None,                                  Text,         Some(NULL)),
-    line("daterange",   text,          None,                                  Text,         Some(NULL)),
-    line("bit",         bit,           Some("00"),                            NULL,         None),
-    line("varbit",      varbit,        Some("0"),                             NULL,         None),
-    line("date",        date,          Some("1970-01-01"),                    NULL,         Some(Numbers)),
-    line("time",        time,          Some("00:00:00"),                      NULL,         Some(NULL)),
-    line("timetz",      timetz,        None,                                  NULL,         Some(NULL)),
-    line("timestamp",   timestamp,     Some("1970-01-01 00:00:00"),           NULL,         Some(NULL)),
-    line("timestamptz", timestamptz,   Some("1970-01-01 00:00:00+00"),        NULL,         Some(NULL)),
-    line("interval",    interval,      Some("00:00:00"),                      NULL,         None),
-    line("bytea",       bytea,         None,                                  BINARY,       Some(BINARY)),
-    line("hstore",      hstore,        None,                                  Pair,         Some(NULL)),
-    line("point",       point,         None,                                  NULL,         None),
-    line("geometry",    geometry,      None,                                  NULL,         Some(NULL)),
-    line("geography",   geography,     None,                                  NULL,         Some(NULL)),
-    line("vector",      vector,        None,                                  NULL,         Some(NULL)),
-    line("halfvec",     halfvec,       None,                                  NULL,         Some(NULL)),
-    line("sparsevec",   sparsevec,     None,                                  NULL,         None),
+    // name, type in Connect, what a computed default is, TOAST, arrays
+    line("bool",        boolean,     Some("f"),                      NULL,   Some(NULL)),
+    line("int2",        int16,       Some("0"),                      NULL,   Some(NULL)),
+    line("int4",        int32,       Some("0"),                      NULL,   Some(Numbers)),
+    line("int8",        int64,       Some("0"),                      NULL,   Some(Numbers)),
+    line("oid",         int64,       None,                           NULL,   Some(NULL)),
+    line("float4",      float4,      Some("0"),                      NULL,   Some(NULL)),
+    line("float8",      float8,      Some("0"),                      NULL,   Some(NULL)),
+    line("numeric",     numeric,     Some("0"),                      Texts,  Some(NULL)),
+    line("money",       money,       None,                           Texts,  None),
+    line("bpchar",      text,        Some(""),                       Text,   Some(Text)),
+    line("varchar",     text,        Some(""),                       Text,   Some(Text)),
+    line("text",        text,        Some(""),                       Text,   Some(Text)),
+    line("citext",      text,        None,                           Text,   Some(NULL)),
+    line("char",        text,        None,                           Text,   Some(NULL)),
+    line("name",        text,        None,                           Text,   None),
+    line("isbn",        text,        None,                           Text,   None),
+    line("uuid",        uuid,        Some(ZERO_UUID),                Text,   Some(Uuid)),
+    line("json",        json,        Some("{}"),                     Text,   Some(Text)),
+    line("jsonb",       json,        Some("{}"),                     Text,   Some(Text)),
+    line("xml",         xml,         Some(""),                       Text,   None),
+    line("ltree",       ltree,       None,                           Text,   Some(NULL)),
+    line("tsvector",    tsvector,    None,                           Text,   None),
+    line("inet",        text,        None,                           Text,   Some(NULL)),
+    line("cidr",        text,        None,                           Text,   Some(NULL)),
+    line("macaddr",     text,        None,                           Text,   Some(NULL)),
+    line("macaddr8",    text,        None,                           Text,   Some(NULL)),
+    line("int4range",   text,        None,                           Text,   Some(NULL)),
+    line("int8range",   text,        None,                           Text,   Some(NULL)),
+    line("numrange",    text,        None,                           Text,   Some(NULL)),
+    line("tsrange",     text,        None,                           Text,   Some(NULL)),
+    line("tstzrange",   text,        None,                           Text,   Some(NULL)),
+    line("daterange",   text,        None,                           Text,   Some(NULL)),
+    line("bit",         bit,         Some("00"),                     NULL,   None),
+    line("varbit",      varbit,      Some("0"),                      NULL,   None),
+    line("date",        date,        Some("1970-01-01"),             NULL,   Some(Numbers)),
+    line("time",        time,        Some("00:00:00"),               NULL,   Some(NULL)),
+    line("timetz",      timetz,      None,                           NULL,   Some(NULL)),
+    line("timestamp",   timestamp,   Some("1970-01-01 00:00:00"),    NULL,   Some(NULL)),
+    line("timestamptz", timestamptz, Some("1970-01-01 00:00:00+00"), NULL,   Some(NULL)),
+    line("interval",    interval,    Some("00:00:00"),               NULL,   None),
+    line("bytea",       bytea,       None,                           BINARY, Some(BINARY)),
+    line("hstore",      hstore,      None,                           Pair,   Some(NULL)),
+    line("point",       point,       None,                           NULL,   None),
+    line("geometry",    geometry,    None,                           NULL,   Some(NULL)),
+    line("geography",   geography,   None,                           NULL,   Some(NULL)),
+    line("vector",      vector,      None,                           NULL,   Some(NULL)),
+    line("halfvec",     halfvec,     None,                           NULL,   Some(NULL)),
+    line("sparsevec",   sparsevec,   None,                           NULL,   None),
 ];
 
 const ZERO_UUID: &str = "00000000-0000-0000-0000-000000000000";
@@ -709,7 +709,7 @@ fn placeholder(
         return Some(Value::Array(vec![value]));
     }
     match (unavailable, &schema.kind) {
-        (Text, _) | (TextIfString, Kind::String) => Some(text()),
+        (Text, _) | (Texts, Kind::String) => Some(text()),
         (Unavailable::Binary, Kind::Bytes) => Some(Value::Bytes(bytes.to_vec())),
         (Unavailable::Binary, Kind::String) if binary == BinaryMode::Hex => Some(text()),
         (Pair, Kind::Map(..)) => Some(Value::Map(vec![(text(), text())])),

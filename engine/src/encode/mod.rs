@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `mapping` is the one table of PostgreSQL's types; `schema` is Connect's model and its two
-//! renderings; `plan` the compiled encoder; `transform` what rules do to columns; `envelope` what surrounds a row and every record that
-//! is not a row; `form` how leaves look in Avro and in JSON.
+//! renderings; `plan` the compiled encoder; `transform` what rules do to columns and records;
+//! `envelope` what surrounds a row and every record that is not a row; `form` how leaves look in
+//! Avro and in JSON.
 
 pub mod envelope;
 mod form;

@@ -1,5 +1,6 @@
 //! The compiled encoder of one table's rows.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::envelope::{
@@ -64,6 +65,13 @@ pub enum PlanError {
     Unsupported {
         /// What.
         what: String,
+    },
+    /// Two columns whose names are the same once they are adjusted.
+    SameName {
+        /// `schema.table`
+        table: String,
+        /// The name.
+        field: String,
     },
 }
 
@@ -190,7 +198,15 @@ impl Schemas {
                     )
                 })
                 .collect();
-            let schema = Schema::new(Kind::Struct(fields?));
+            let fields = fields?;
+            let mut names = BTreeSet::new();
+            if let Some(twice) = fields.iter().find(|field| !names.insert(&field.name)) {
+                return Err(PlanError::SameName {
+                    table: format!("{}.{}", table.schema, table.name),
+                    field: twice.name.clone(),
+                });
+            }
+            let schema = Schema::new(Kind::Struct(fields));
             Ok(Schema {
                 name: Some(name(part)),
                 ..schema
@@ -380,6 +396,19 @@ impl RowEncoder {
         columns
             .into_iter()
             .all(|column| old.cell(column.cell) == new.cell(column.cell))
+    }
+
+    /// Whether two rows have equal bytes in every column that the value shows: what
+    /// `skip.messages.without.change` leaves out.
+    #[must_use]
+    pub fn same_row(&self, old: Row<'_>, new: Row<'_>) -> bool {
+        let mut columns = self.value.columns.iter();
+        columns.all(
+            |column| match (old.cell(column.cell), new.cell(column.cell)) {
+                (_, Cell::Unchanged) => true,
+                (old, new) => old == new,
+            },
+        )
     }
 
     /// Whether old rows carry the key: not so with REPLICA IDENTITY USING INDEX on other columns.
@@ -783,6 +812,11 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsupported { what } => write!(f, "{what} is not supported"),
+            Self::SameName { table, field } => write!(
+                f,
+                "two columns of {table} become the field {field}: exclude one of them, or set \
+                 field.name.adjustment.mode=avro_unicode"
+            ),
         }
     }
 }
@@ -1084,12 +1118,13 @@ mod tests {
             };
             let mut out = b"before".to_vec();
             let done = encoder.value(&event, &mut out);
+            let settings = Settings { config: &config, numeric: false };
             let unwritable = |texts: &Option<Vec<Option<String>>>| {
-                texts.iter().flat_map(|texts| table.columns.iter().zip(texts)).any(|(column, text)| {
-                    let settings = Settings { config: &config, numeric: false };
+                let cells = texts.iter().flat_map(|texts| table.columns.iter().zip(texts));
+                cells.filter(|(column, _)| column.not_null).any(|(column, text)| {
                     let mapped = mapping::map(column, settings).unwrap();
-                    column.not_null
-                        && text.as_ref().is_some_and(|text| mapped.step.value(text.as_bytes()).is_err())
+                    let value = text.as_ref().map(|text| mapped.step.value(text.as_bytes()));
+                    value.is_some_and(|value| value.is_err())
                 })
             };
             if unwritable(&before) || unwritable(&after) {

@@ -1,5 +1,5 @@
-//! Dates, times and intervals: from PostgreSQL's text (DateStyle ISO, IntervalStyle postgres) to the
-//! numbers and the ISO 8601 text that Debezium emits.
+//! Dates, times and intervals: from PostgreSQL's text (DateStyle ISO, IntervalStyle postgres) to
+//! the numbers and the ISO 8601 text that Debezium emits.
 
 use super::form::put_padded;
 
@@ -573,7 +573,8 @@ mod tests {
         #[test]
         fn a_day_is_found_again(days in -2_500_000_i64..110_000_000) {
             let (year, month, day) = date_of(days);
-            prop_assert_eq!(days_of(year, month.try_into().unwrap(), day.try_into().unwrap()), days);
+            let (month, day) = (month.try_into().unwrap(), day.try_into().unwrap());
+            prop_assert_eq!(days_of(year, month, day), days);
         }
 
         #[test]
