@@ -642,9 +642,8 @@ pub static DEBEZIUM: Section = Section {
             .no_effect("the stream itself announces each change of a table"),
         is("event.processing.failure.handling.mode", words(&["fail", "warn", "skip", "ignore"]),
             "fail", "What an event that cannot be handled does.").ignored(NO_ERRANT_RECORDS),
-        is("event.converting.failure.handling.mode", words(FailureMode::NAMES), "fail",
-            "What a value that cannot be converted does.").low().theirs("warn")
-            .ignored(NO_ERRANT_RECORDS),
+        is("event.converting.failure.handling.mode", words(FailureMode::NAMES), "warn",
+            "What a value that its Connect type cannot hold does: NaN in a Decimal.").low(),
         is("errors.max.retries", Kind::Int(-1, INT_MAX), "-1",
             "Restarts after failures that may pass; -1: any number."),
         is("retriable.restart.connector.wait.ms", POSITIVE_LONG, "10000", "Wait before one."),
