@@ -7,6 +7,7 @@ pub mod demo;
 pub mod encode;
 pub mod kafkawire;
 pub mod kafkawire_batch;
+pub mod pgwire;
 
 /// The name that a target's folder in the corpus has, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -37,4 +38,13 @@ pub const TARGETS: &[Target] = &[
         kafkawire_batch::decompressed,
     ),
     ("kafkawire_batch/records", kafkawire_batch::records),
+    ("pgwire/copy_binary", pgwire::copy_binary),
+    ("pgwire/copy_text", pgwire::copy_text),
+    ("pgwire/frames", pgwire::frames),
+    ("pgwire/pgoutput", pgwire::pgoutput),
+    ("pgwire/replication", pgwire::replication),
+    ("pgwire/scram", pgwire::scram),
+    ("pgwire/session", pgwire::session),
+    ("pgwire/values_binary", pgwire::values_binary),
+    ("pgwire/values_text", pgwire::values_text),
 ];

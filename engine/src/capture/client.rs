@@ -570,3 +570,149 @@ async fn start_tls(
     let started = stream.start_tls(&config, &source.host, timeout).await;
     started.map_err(|error| fail(error.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgwire::write::Length;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    fn message(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+        let mut message = Length::open(out, tag);
+        message.body().extend_from_slice(body);
+        message.seal();
+    }
+
+    /// A client whose server says `script` whatever it is asked, in pieces of 7 bytes, and leaves.
+    async fn client(script: &[(u8, &[u8])]) -> Result<Client, PgError> {
+        let mut bytes = Vec::new();
+        for (tag, body) in [
+            (b'R', [0; 4].as_slice()),
+            (b'S', b"server_version\x0016.14 (Debian)\0"),
+            (b'Z', b"I"),
+        ]
+        .iter()
+        .chain(script)
+        {
+            message(&mut bytes, *tag, body);
+        }
+        let (ours, mut theirs) = Stream::pair(1 << 16);
+        let session = Session::new(&Startup {
+            user: "u",
+            ..Startup::default()
+        });
+        tokio::spawn(async move {
+            for piece in bytes.chunks(7) {
+                theirs.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            theirs.shutdown().await.unwrap();
+            let mut asked = Vec::new();
+            let _ = theirs.read_to_end(&mut asked).await;
+        });
+        let mut client = Client::over(ours, session, "u@memory");
+        client.settle().await?;
+        Ok(client)
+    }
+
+    #[test]
+    fn rows_and_refusals() {
+        run(async {
+            let mut client = client(&[
+                (b'D', b"\0\x02\0\0\0\x011\xff\xff\xff\xff"),
+                (b'C', b"SELECT 1\0"),
+                (b'Z', b"I"),
+                (b'E', b"SERROR\0C42501\0Mpermission denied for table t\0\0"),
+                (b'Z', b"I"),
+            ])
+            .await
+            .unwrap();
+            assert_eq!(client.server_version_num(), 160_014);
+            let rows = client.simple_query("SELECT 1").await.unwrap();
+            assert_eq!(rows, [[Some("1".to_owned()), None]]);
+            let error = client.simple_query("SELECT 2").await.unwrap_err();
+            assert_eq!(error.code(), Some(SqlState::INSUFFICIENT_PRIVILEGE));
+            assert!(error.to_string().contains("[SELECT 2]"), "{error}");
+            let error = client.simple_query("SELECT 3").await.unwrap_err();
+            assert!(matches!(error.fault, PgFault::Closed) && error.retriable());
+        });
+    }
+
+    #[test]
+    fn the_last_words_are_heard() {
+        run(async {
+            let fatal = b"SFATAL\0C57P01\0Mterminating connection\0\0";
+            let mut client = client(&[(b'E', fatal)]).await.unwrap();
+            let error = client.simple_query("SELECT 1").await.unwrap_err();
+            assert_eq!(error.code(), Some(SqlState::ADMIN_SHUTDOWN));
+        });
+    }
+
+    #[test]
+    fn copy_comes_in_whole_rows() {
+        run(async {
+            let mut client = client(&[
+                (b'H', b"\0\0\x01\0\0"),
+                (b'd', b"1\n"),
+                (b'd', b"22\n"),
+                (b'c', b""),
+                (b'C', b"COPY 2\0"),
+                (b'Z', b"I"),
+                (b'H', b"\0\0\x01\0\0"),
+                (b'd', b"1\n"),
+                (b'E', b"SERROR\0C22021\0Minvalid byte sequence\0\0"),
+                (b'Z', b"I"),
+                (b'C', b"SELECT 0\0"),
+                (b'Z', b"I"),
+            ])
+            .await
+            .unwrap();
+            let mut buffer = Vec::new();
+            let mut copy = client.copy_out("COPY t TO STDOUT").await.unwrap();
+            while copy.fill(&mut buffer).await.unwrap() {
+                assert_eq!(buffer.last(), Some(&b'\n'));
+            }
+            assert_eq!(buffer, b"1\n22\n");
+            let mut copy = client.copy_out("COPY t TO STDOUT").await.unwrap();
+            let error = loop {
+                match copy.fill(&mut buffer).await {
+                    Ok(true) => {}
+                    Ok(false) => panic!("the error was lost"),
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.to_string().contains("22021"), "{error}");
+            assert_eq!(
+                client.simple_query("SELECT").await.unwrap(),
+                Vec::<TextRow>::new()
+            );
+            let error = client.copy_out("SELECT 1").await.unwrap_err();
+            assert!(matches!(error.fault, PgFault::Closed), "{error}");
+        });
+    }
+
+    #[test]
+    fn what_came_behind_the_start_of_the_stream_is_kept() {
+        run(async {
+            let script: [(u8, &[u8]); 2] = [(b'W', b"\0\0\0"), (b'd', b"k")];
+            let client = client(&script).await.unwrap();
+            let mut streaming = client.start_replication("START_REPLICATION").await.unwrap();
+            assert!(streaming.session.streaming());
+            while streaming
+                .stream
+                .read_buf(&mut streaming.received)
+                .await
+                .unwrap()
+                > 0
+            {}
+            assert_eq!(streaming.received, b"d\0\0\0\x05k");
+        });
+    }
+}

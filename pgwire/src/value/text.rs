@@ -410,8 +410,10 @@ impl<'b> Scanner<'b> {
     #[inline]
     fn date(&mut self) -> Result<(i64, u8, u8), Malformed> {
         let (count, year) = self.digits()?;
-        if count < 4 {
-            return Err(self.fault(Fault::Syntax));
+        match count {
+            0..4 => return Err(self.fault(Fault::Syntax)),
+            4..=7 => {}
+            _ => return Err(self.fault(Fault::Range)),
         }
         self.expect(b'-')?;
         let month = self.two(12)?;
