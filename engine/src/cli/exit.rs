@@ -36,6 +36,7 @@ Exit codes:
   5  Kafka cannot be reached, or refused
   6  the schema registry cannot be reached, or refused
   7  data: a row or a stored position cannot be handled
+  130, 143  a second Ctrl-C or SIGTERM, before all was finished
 What can pass is tried again, not reported: a code other than 0 needs somebody.";
 
 impl From<Exit> for ExitCode {

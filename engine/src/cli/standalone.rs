@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::watch;
@@ -175,7 +174,7 @@ where
         let mut asked = shutdown.clone();
         // The sender lives in this function: the wait ends only when it says so.
         let _ = asked.wait_for(|stop| *stop).await;
-        tokio::time::sleep(patience + GRACE).await;
+        tokio::time::sleep(patience).await;
     };
     tokio::pin!(overdue);
     let mut failure = None;
@@ -204,9 +203,6 @@ where
     }
     failure.map_or(Ok(()), Err)
 }
-
-/// What a pipe may take beyond what it was told, to say goodbye to its peers.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// A pipe's end as people read it.
 pub fn report(connector: &str, error: pipe::Error) -> Report {
