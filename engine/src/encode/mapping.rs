@@ -147,7 +147,7 @@ const TYPES: &[Line] = &[
     line("geography",   geography,   None,                           NULL,   Some(NULL)),
     line("vector",      vector,      None,                           NULL,   Some(NULL)),
     line("halfvec",     halfvec,     None,                           NULL,   Some(NULL)),
-    line("sparsevec",   sparsevec,   None,                           NULL,   None),
+    line("sparsevec",   sparsevec,   None,                           NULL,   Some(NULL)),
 ];
 
 const ZERO_UUID: &str = "00000000-0000-0000-0000-000000000000";
@@ -230,7 +230,9 @@ fn array(element: &PgType, typmod: i32, settings: Settings<'_>) -> Option<(Scala
         }
         _ => {
             let line = TYPES.iter().find(|line| line.pg == element.name)?;
-            ((line.scalar)(settings, typmod), line.array?, true)
+            // pgvector's elements are required.
+            let optional = !["vector", "halfvec", "sparsevec"].contains(&line.pg);
+            ((line.scalar)(settings, typmod), line.array?, optional)
         }
     };
     let step = match scalar.step {
@@ -238,6 +240,10 @@ fn array(element: &PgType, typmod: i32, settings: Settings<'_>) -> Option<(Scala
             Step::Time(Unit::MillisAsMicros)
         }
         step => step,
+    };
+    let delimiter = match step {
+        Step::Geometry => b':',
+        _ => b',',
     };
     let items = Schema {
         optional,
@@ -248,6 +254,7 @@ fn array(element: &PgType, typmod: i32, settings: Settings<'_>) -> Option<(Scala
         step: Step::Array(Box::new(Array {
             step,
             optional,
+            delimiter,
             scratch: Mutex::default(),
         })),
         fallback: Value::Array(Vec::new()),

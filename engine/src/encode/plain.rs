@@ -173,7 +173,9 @@ fn array_value(array: &Array, text: &[u8]) -> Result<Value, Fault> {
                 depth += 1;
             }
             '}' => depth = depth.checked_sub(1).ok_or(ARRAY)?,
-            ',' if depth == 0 => finish(&mut word, &mut quoted, &mut nested)?,
+            _ if depth == 0 && letter == char::from(array.delimiter) => {
+                finish(&mut word, &mut quoted, &mut nested)?
+            }
             _ => word.push(letter),
         }
     }

@@ -106,6 +106,8 @@ pub(crate) struct Array {
     pub(crate) step: Step,
     /// Whether an element may be null; where not, a null makes the whole array null.
     pub(crate) optional: bool,
+    /// Between elements: `,`, and `:` for PostGIS's types.
+    pub(crate) delimiter: u8,
     /// Elements with escapes are spelled out here.
     pub(crate) scratch: Mutex<Vec<u8>>,
 }
@@ -956,7 +958,7 @@ impl Array {
                 _ => {
                     let end = rest
                         .iter()
-                        .position(|&byte| byte == b',')
+                        .position(|&byte| byte == self.delimiter)
                         .unwrap_or(rest.len());
                     let (word, tail) = rest.split_at(end);
                     if word == b"NULL" {
@@ -968,7 +970,7 @@ impl Array {
                 }
             };
             rest = match tail.split_first() {
-                Some((b',', more)) if !more.is_empty() => more,
+                Some((&byte, more)) if byte == self.delimiter && !more.is_empty() => more,
                 None => tail,
                 _ => return Err(ARRAY),
             };
@@ -1053,5 +1055,168 @@ fn split_nested(text: &[u8]) -> Option<&[u8]> {
         if depth == 0 {
             return Some(rest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::form::{Avro, Json};
+    use super::*;
+
+    fn json(step: &Step, text: &str) -> Result<String, Fault> {
+        let mut out = Vec::new();
+        step.text::<Json>(text.as_bytes(), &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn hex(step: &Step, text: &str) -> String {
+        let mut out = Vec::new();
+        step.text::<Avro>(text.as_bytes(), &mut out).unwrap();
+        out.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn values_of_rarer_types_as_debezium_writes_them() {
+        let geometry = "0101000020E6100000000000000000F03F0000000000000040";
+        for (step, text, expected) in [
+            (Step::Bits, "1010000011", "\"gwI=\""),
+            (Step::Bits, "0000000001", "\"AQ==\""),
+            (Step::Bits, "0000000000", "\"\""),
+            (
+                Step::ZonedTime,
+                "12:34:56.789012+02",
+                "\"10:34:56.789012Z\"",
+            ),
+            (Step::ZonedTime, "00:00:00.1+00", "\"00:00:00.1Z\""),
+            (
+                Step::ZonedTimestamp(6),
+                "20020-02-29 12:34:56.5+00",
+                "\"+20020-02-29T12:34:56.500000Z\"",
+            ),
+            (
+                Step::ZonedTimestamp(6),
+                "0044-03-15 12:00:00+00 BC",
+                "\"-0043-03-15T12:00:00.000000Z\"",
+            ),
+            (
+                Step::ZonedTimestamp(4),
+                "2020-01-02 03:04:05.1+02",
+                "\"2020-01-02T01:04:05.1000Z\"",
+            ),
+            (
+                Step::ZonedTimestamp(0),
+                "2020-01-02 03:04:05+02",
+                "\"2020-01-02T01:04:05Z\"",
+            ),
+            (Step::ZonedTimestamp(3), "-infinity", "\"-infinity\""),
+            (Step::TimeText, "24:00:00", "\"00:00:00Z\""),
+            (
+                Step::DateText { wrap: true },
+                "infinity",
+                "\"-5877611-06-21Z\"",
+            ),
+            (
+                Step::DecimalVariable,
+                "123.4500",
+                "{\"scale\":2,\"value\":\"MDk=\"}",
+            ),
+            (
+                Step::DecimalVariable,
+                "100",
+                "{\"scale\":0,\"value\":\"ZA==\"}",
+            ),
+            (Step::DecimalText(None), "123.4500", "\"123.4500\""),
+            (
+                Step::DecimalText(Some(2)),
+                "Infinity",
+                "\"POSITIVE_INFINITY\"",
+            ),
+            (Step::DecimalDouble, "NaN", "\"NaN\""),
+            (Step::DecimalNumber(10), "0.0000000001", "1E-10"),
+            (Step::DecimalNumber(2), "1.10", "1.10"),
+            (Step::MoneyText(2), "$1,234.56", "\"1234.56\""),
+            (Step::Bytea(Binary::Base64UrlSafe), "\\xfbff", "\"-_8=\""),
+            (Step::Bytea(Binary::Hex), "\\x00ff10", "\"00ff10\""),
+            (Step::Bytea(Binary::Bytes), "a\\\\b\\377", "\"YVxi/w==\""),
+            (
+                Step::HstoreJson,
+                "\"a\"=>NULL, \"aa\"=>\"\", \"bb\"=>\"\", \"cc\"=>\"1\", \"zz\"=>\"q\\\"\", \
+                 \"key1\"=>\"\", \"key2\"=>\"\", \"key10\"=>\"\"",
+                "\"{\\\"aa\\\":\\\"\\\",\\\"bb\\\":\\\"\\\",\\\"cc\\\":\\\"1\\\",\
+                 \\\"zz\\\":\\\"q\\\\\\\"\\\",\\\"key1\\\":\\\"\\\",\\\"a\\\":null,\
+                 \\\"key2\\\":\\\"\\\",\\\"key10\\\":\\\"\\\"}\"",
+            ),
+            (
+                Step::Point,
+                "(1.5,-2)",
+                "{\"x\":1.5,\"y\":-2.0,\"wkb\":\"AQEAAAAAAAAAAAD4PwAAAAAAAADA\",\"srid\":null}",
+            ),
+            (
+                Step::Geometry,
+                geometry,
+                "{\"wkb\":\"AQEAACDmEAAAAAAAAAAA8D8AAAAAAAAAQA==\",\"srid\":4326}",
+            ),
+            (
+                Step::Vector { single: false },
+                "[1,2.5,-3]",
+                "[1.0,2.5,-3.0]",
+            ),
+            (
+                Step::SparseVector,
+                "{1:1.5,3:-2}/5",
+                "{\"dimensions\":5,\"vector\":[[1,1.5],[3,-2.0]]}",
+            ),
+            (
+                Step::Geometric(Binary::Hex),
+                "{1,2,3}",
+                "\"7b312e302c322e302c332e307d\"",
+            ),
+        ] {
+            assert_eq!(
+                json(&step, text).as_deref(),
+                Ok(expected),
+                "{step:?} of {text}"
+            );
+        }
+        assert_eq!(hex(&Step::Vector { single: true }, "[1]"), "020000803f00");
+        assert_eq!(hex(&Step::Bytea(Binary::Bytes), "\\x00ff10"), "0600ff10");
+    }
+
+    #[test]
+    fn arrays_of_all_shapes() {
+        let array = |step, optional| {
+            Step::Array(Box::new(Array {
+                step,
+                optional,
+                delimiter: b',',
+                scratch: Mutex::default(),
+            }))
+        };
+        let text = array(Step::Text, true);
+        for (written, expected) in [
+            ("{}", "[]"),
+            ("{a,NULL,\"NULL\",\"\"}", "[\"a\",null,\"NULL\",\"\"]"),
+            ("{\"a,b\",\"c\\\\d\",\"{}\"}", "[\"a,b\",\"c\\\\d\",\"{}\"]"),
+            ("[2:3]={a,b}", "[\"a\",\"b\"]"),
+            ("{{a,\"}\"},{b,c}}", "[null,null]"),
+        ] {
+            assert_eq!(json(&text, written).as_deref(), Ok(expected), "{written}");
+        }
+        for broken in ["", "{", "{a", "{a,}", "{\"a}", "{a}b", "{{a}", "{\"a\"b}"] {
+            assert!(
+                matches!(json(&text, broken), Err(Fault::Malformed(_))),
+                "{broken}"
+            );
+        }
+        let labels = array(Step::Text, false);
+        assert!(matches!(
+            json(&labels, "{a,NULL}"),
+            Err(Fault::Unrepresentable(_))
+        ));
+        let decimals = array(Step::Decimal(2), true);
+        assert_eq!(
+            json(&decimals, "{1.50,NaN}").as_deref(),
+            Ok("[\"AJY=\",null]")
+        );
     }
 }
