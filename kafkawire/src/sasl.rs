@@ -1,7 +1,7 @@
 //! The client's side of the SASL mechanisms: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512.
 //!
-//! Source: RFC 4616, RFC 5802, RFC 7677. Kafka applies no SASLprep: names and passwords are UTF-8 as
-//! they stand.
+//! Source: RFC 4616, RFC 5802, RFC 7677. Kafka applies no SASLprep: names and passwords are UTF-8
+//! as they stand.
 
 use std::fmt;
 

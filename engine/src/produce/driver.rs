@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use kafkawire::connection::Event;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::link::{DialError, Dialer, Link, closed_early};
 use super::{Error, NodeId, Producer, TopicId};
@@ -17,8 +17,8 @@ use crate::config::Sink;
 
 /// A producer with its connections.
 ///
-/// [`drive`](Self::drive) is meant for one arm of a select loop: it may be dropped at any await, and
-/// between two calls the producer is free to append to, with no channel and no copy between.
+/// [`drive`](Self::drive) is meant for one arm of a select loop: it may be dropped at any await,
+/// and between two calls the producer is free to append to, with no channel and no copy between.
 ///
 /// ```text
 /// loop {
@@ -33,7 +33,7 @@ pub struct Driver {
     dialer: Dialer,
     nodes: BTreeMap<NodeId, Node>,
     wanted: BTreeSet<NodeId>,
-    began: Instant,
+    began: std::time::Instant,
     timer: Pin<Box<Sleep>>,
     random: u64,
     /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
@@ -79,7 +79,7 @@ impl Driver {
             dialer: Dialer::new(sink)?,
             nodes: BTreeMap::new(),
             wanted: BTreeSet::new(),
-            began: Instant::now(),
+            began: crate::net::now(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             random,
             reconnect: (sink.reconnect_backoff, sink.reconnect_backoff_max),
@@ -91,8 +91,8 @@ impl Driver {
         &mut self.producer
     }
 
-    /// Sends what is ready and takes what arrives. Returns when something was answered or connected,
-    /// so that the caller can look at the producer again; waits as long as nothing is.
+    /// Sends what is ready and takes what arrives. Returns when something was answered or
+    /// connected, so that the caller can look at the producer again; waits as long as nothing is.
     ///
     /// Errors: what ended the producer; see [`Error::retriable`] for whether to begin a new one.
     pub async fn drive(&mut self) -> Result<(), Error> {
@@ -135,7 +135,7 @@ impl Driver {
     pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut progress = false;
         for _ in 0..SWEEPS_MAX {
-            let now = self.began.elapsed();
+            let now = crate::net::now().duration_since(self.began);
             self.producer.tick(now)?;
             self.dial_wanted(now);
             let mut again = false;
@@ -180,7 +180,7 @@ impl Driver {
             return Poll::Ready(Ok(()));
         }
         if let Some(deadline) = self.deadline() {
-            self.timer.as_mut().reset(self.began + deadline);
+            self.timer.as_mut().reset((self.began + deadline).into());
             // Due already: once more, as the waker will do.
             if self.timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();

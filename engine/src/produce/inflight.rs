@@ -63,8 +63,8 @@ pub(super) enum Identity {
 
 /// An idempotent producer may have no more than this in flight; the broker remembers no more.
 pub(super) const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
-/// An unknown server error is not retriable in Kafka's book. Ours: so many times, since repeating an
-/// idempotent batch is safe.
+/// An unknown server error is not retriable in Kafka's book. Ours: so many times, since repeating
+/// an idempotent batch is safe.
 const UNKNOWN_ERRORS_MAX: u32 = 8;
 
 impl Producer {

@@ -53,13 +53,15 @@ pub type NodeId = i32;
 /// Time is what has passed since some moment of the caller's choice, and never goes back. Order of
 /// calls, by whoever owns the sockets: [`tick`](Self::tick) with the time; connect to
 /// [`wanted`](Self::wanted) nodes and say [`connected`](Self::connected); for each of these,
-/// [`poll_send`](Self::poll_send) until it gives `false` and write what it appended; hand answers to
-/// [`receive`](Self::receive); tell [`disconnected`](Self::disconnected); come back at
-/// [`deadline`](Self::deadline). After an error the producer is of no more use.
+/// [`poll_send`](Self::poll_send) until it gives `false`, write what it appended and say
+/// [`written`](Self::written); hand answers to [`receive`](Self::receive); tell
+/// [`disconnected`](Self::disconnected); come back at [`deadline`](Self::deadline). After an error
+/// the producer is of no more use.
 ///
-/// By whoever has records: [`topic`](Self::topic), [`partition`](Self::partition) until it is known,
-/// [`append`](Self::append), then [`mark`](Self::mark) or [`commit`](Self::commit), and
-/// [`acknowledged`](Self::acknowledged). While [`is_full`](Self::is_full), append no more.
+/// By whoever has records: [`topic`](Self::topic), [`partition`](Self::partition) until it is
+/// known, [`append`](Self::append) or [`record`](Self::record), then [`mark`](Self::mark) or
+/// [`commit`](Self::commit), and [`acknowledged`](Self::acknowledged). While
+/// [`is_full`](Self::is_full), append no more.
 #[derive(Debug)]
 pub struct Producer {
     settings: Sink,

@@ -73,10 +73,10 @@ pub async fn read_topic(
         isolation,
         links: BTreeMap::new(),
     };
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = crate::net::now() + PATIENCE;
     loop {
         match reader.read().await {
-            Err(error) if error.retriable() && tokio::time::Instant::now() < deadline => {
+            Err(error) if error.retriable() && crate::net::now() < deadline => {
                 reader.links.clear();
                 tokio::time::sleep(PAUSE).await;
             }

@@ -11,8 +11,8 @@
 //! }
 //! ```
 //!
-//! From it come the struct, its `Default`, [`Message::encode`] and [`Message::decode`]. A field that
-//! a version does not have is left out when written and has its default when read; `None` in a
+//! From it come the struct, its `Default`, [`Message::encode`] and [`Message::decode`]. A field
+//! that a version does not have is left out when written and has its default when read; `None` in a
 //! version without null is written as empty. Field names are Kafka's, so its own documentation
 //! explains them. Source: Apache Kafka 4.4, `clients/src/main/resources/common/message`.
 #![allow(
@@ -714,7 +714,7 @@ macro_rules! apis {
         /// Reads a body and writes it again, in our own way: without unknown tags, with no defaults
         /// among the tagged fields. For whoever stands between two peers, and for tests.
         ///
-        /// Errors: `Malformed`; `Unsupported` for an API or a version that this crate does not have.
+        /// Errors: `Malformed`; `Unsupported` for an API or a version that is not here.
         pub fn transcode(
             api: ApiKey,
             role: Role,

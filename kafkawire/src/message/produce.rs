@@ -106,8 +106,8 @@ pub struct Splice<'a> {
 /// wire:                                        batch 0                 batch 1
 /// ```
 ///
-/// One batch goes in at each of `cuts`, offsets into `out` in ascending order; the size at the front
-/// counts them. Splices of one topic must be adjacent. The result is what
+/// One batch goes in at each of `cuts`, offsets into `out` in ascending order; the size at the
+/// front counts them. Splices of one topic must be adjacent. The result is what
 /// [`ProduceRequest`]'s `encode` would give for the same batches.
 pub fn put_spliced<'a>(
     head: &ProduceHead<'_>,
