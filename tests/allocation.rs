@@ -201,7 +201,7 @@ const COLUMNS: [(&str, u32, i32); 9] = [
     ("id", 20, -1),
     ("n", 23, -1),
     ("name", 1043, 54),
-    ("price", 1700, 10 << 16 | 2 + 4),
+    ("price", 1700, (10 << 16) | (2 + 4)),
     ("day", 1082, -1),
     ("at", 1114, -1),
     ("tz", 1184, -1),
@@ -270,7 +270,7 @@ fn stream() -> Vec<Vec<u8>> {
         bytes
     };
     let row = |id: u64| {
-        let some = |odds: u64, text: String| (id % odds > 0).then_some(text);
+        let some = |odds: u64, text: String| (!id.is_multiple_of(odds)).then_some(text);
         tuple(&[
             Some(id.to_string()),
             some(5, (id * 7 % 1_000_003).to_string()),

@@ -1,5 +1,5 @@
-//! `bench ROWS PAIRS`: the same WAL, drained by `pg_recvlogical -f /dev/null` and by penstock into a
-//! real Apache Kafka, in turn, each from its own copy of one slot.
+//! `bench ROWS PAIRS`: the same WAL, drained by `pg_recvlogical -f /dev/null` and by penstock into
+//! a real Apache Kafka, in turn, each from its own copy of one slot.
 //!
 //! The load is one table of six columns, filled in transactions of 50 000 rows before anything is
 //! measured. pg_recvlogical reads binary tuples and throws them away; penstock decodes, encodes

@@ -76,9 +76,17 @@ fn wire_crates_promise_not_to_panic() {
 }
 
 #[test]
-fn sockets_and_the_clock_are_in_net_alone() {
+fn sockets_are_in_net_alone_and_machines_ask_no_clock() {
     // The embedded servers accept connections: their listeners, and no client's socket.
     let listeners = ["engine/src/local/"];
+    // What drives a machine tells it the time.
+    let drivers = [
+        "engine/src/cli/",
+        "engine/src/local/broker/server.rs",
+        "engine/src/pipe",
+        "engine/src/produce/driver.rs",
+        "engine/src/produce/read_back.rs",
+    ];
     let sockets = [
         "TcpStream",
         "UnixStream",
@@ -94,15 +102,15 @@ fn sockets_and_the_clock_are_in_net_alone() {
         }
         let embedded = listeners.iter().any(|place| path.starts_with(place));
         let listener = (!embedded).then_some("TcpListener");
-        let banned = sockets
-            .iter()
-            .filter(|_| !embedded)
-            .chain(clocks.iter())
-            .copied();
-        for word in banned.chain(listener).filter(|word| text.contains(word)) {
-            complaints.push(format!(
-                "{path}:{line}: {word} belongs in engine/src/net.rs"
-            ));
+        let driver = drivers.iter().any(|place| path.starts_with(place));
+        let sockets = sockets.iter().filter(|_| !embedded);
+        let clocks = clocks.iter().filter(|_| !driver);
+        for word in sockets.chain(clocks).copied().chain(listener) {
+            if text.contains(word) {
+                complaints.push(format!(
+                    "{path}:{line}: {word} belongs in engine/src/net.rs"
+                ));
+            }
         }
     }
     none(&complaints);
@@ -133,11 +141,19 @@ fn lines_are_short_and_end_clean() {
             .filter(|path| !path.starts_with("tests/golden/"))
         {
             let text = read(path);
+            let by_hand = text.contains("rustfmt::skip");
             for (index, line) in text.lines().enumerate() {
                 let place = format!("{path}:{}", index + 1);
-                // A word that no line could hold, a captured message in hexadecimal, may run over.
-                let broken = line.split_whitespace().all(|word| word.len() < 60);
-                if extension == "rs" && line.chars().count() > 100 && broken {
+                // Code keeps to 100 columns; prose, captured messages and tables set by hand to 120.
+                let code = !line.trim_start().starts_with("//");
+                let literal = line.contains('"') || line.contains("r#");
+                let columns_max = if code && !literal && !by_hand {
+                    100
+                } else {
+                    120
+                };
+                let breakable = line.split_whitespace().all(|word| word.len() < 60);
+                if extension == "rs" && line.chars().count() > columns_max && breakable {
                     complaints.push(format!("{place}: {} columns", line.chars().count()));
                 }
                 if line.ends_with([' ', '\t']) {
