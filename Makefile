@@ -29,8 +29,8 @@ demo:
 # on PostgreSQL 12 to 18 and three Apache Kafkas.
 test:
 	@$(INSTALL) rust postgres kcat judges $(MAJORS:%=postgres-%) $(KAFKAS:%=kafka-%)
-	$(CARGO) build --bin penstock
-	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) test --workspace --no-run
+	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test --workspace --no-fail-fast
 
 bench:
 	@$(INSTALL) rust postgres judges kafka-4.3.1

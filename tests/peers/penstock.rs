@@ -173,7 +173,7 @@ pub fn binary() -> PathBuf {
         };
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(root())
-            .args(["build", "-q", "-p", "engine", "--bin", "penstock"])
+            .args(["build", "-q", "--bin", "penstock"])
             .args(release)
             .stdin(Stdio::null())
             .status();
