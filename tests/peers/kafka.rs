@@ -96,7 +96,12 @@ impl Kafka {
                 &jars,
                 &directory,
                 "zookeeper.log",
-                &["-Xmx128m", "-XX:+UseSerialGC"],
+                // Its administration server would want port 8080.
+                &[
+                    "-Xmx128m",
+                    "-XX:+UseSerialGC",
+                    "-Dzookeeper.admin.enableServer=false",
+                ],
             );
             command
                 .arg("org.apache.zookeeper.server.ZooKeeperServerMain")

@@ -84,8 +84,8 @@ pub fn rows(database: &Database<'_>, schema: &str, table: &str) -> BTreeMap<Stri
         .map(show)
         .collect();
     let all = database.rows(&format!(
-        "SELECT (SELECT row_to_json(k) FROM (SELECT {}) AS k) AS key,
-                (SELECT row_to_json(v) FROM (SELECT {}) AS v) AS value FROM {schema}.{table}",
+        "SELECT (SELECT row_to_json(key_) FROM (SELECT {}) AS key_) AS key,
+                (SELECT row_to_json(row_) FROM (SELECT {}) AS row_) AS value FROM {schema}.{table}",
         keys.join(", "),
         all.join(", "),
     ));
