@@ -21,7 +21,11 @@ pub fn change(data: &[u8]) {
     let Ok(change) = decoder.change(datum) else {
         return;
     };
-    change.before.iter().chain(&change.after).for_each(check_row);
+    change
+        .before
+        .iter()
+        .chain(&change.after)
+        .for_each(check_row);
     for width in [0, 40, 80, 200] {
         let sighting = Sighting {
             change: &change,
@@ -31,9 +35,15 @@ pub fn change(data: &[u8]) {
             latency: None,
         };
         for color in [false, true] {
-            let look = Look { width: Some(width), color };
+            let look = Look {
+                width: Some(width),
+                color,
+            };
             let line = look.change(&sighting);
-            assert!(console::measure_text_width(&line) <= width, "{width}: {line}");
+            assert!(
+                console::measure_text_width(&line) <= width,
+                "{width}: {line}"
+            );
             assert!(color || !line.contains('\x1b'), "{line:?}");
         }
     }
@@ -41,7 +51,10 @@ pub fn change(data: &[u8]) {
 
 fn check_row(row: &Row) {
     for (_, word) in row.cells() {
-        assert!(!word.unwrap_or_default().contains(char::is_control), "{word:?}");
+        assert!(
+            !word.unwrap_or_default().contains(char::is_control),
+            "{word:?}"
+        );
     }
 }
 

@@ -42,7 +42,6 @@ struct Arguments {
 enum Verb {
     Standalone(standalone::Arguments),
     Check(check::Arguments),
-    /// Show all of it on one screen, against a bike store in PostgreSQL.
     Demo(demo::Arguments),
 }
 

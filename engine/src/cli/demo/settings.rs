@@ -36,10 +36,10 @@ pub struct Arguments {
     #[arg(long)]
     pub load_store: bool,
     /// Where the embedded broker listens; the next free port where it is taken.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9092")]
     pub kafka_listen: SocketAddr,
     /// Where the embedded registry listens; the next free port where it is taken.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub registry_listen: SocketAddr,
     /// Where the broker and the registry keep what they have; else a directory that goes with us.
     #[arg(long, value_name = "DIR")]
