@@ -45,7 +45,7 @@ pub struct Change {
     pub op: Op,
     /// `source.table`
     pub table: String,
-    /// The row before: what the replica identity sends of it.
+    /// The row before, as the record has it.
     pub before: Option<Row>,
     /// The row after.
     pub after: Option<Row>,
@@ -93,12 +93,6 @@ impl Row {
         self.cells()
             .find(|(name, _)| *name == column)
             .map(|(_, value)| value)
-    }
-
-    /// How many of its values are not NULL.
-    #[must_use]
-    pub fn known(&self) -> usize {
-        self.cells().filter(|(_, value)| value.is_some()).count()
     }
 
     /// The values alone, `2001/1`: how a key is written.

@@ -59,6 +59,8 @@ const PASTED_TOPIC: &str = "bikes.store.orders";
 
 /// How many ports after a taken one are tried.
 const PORTS_TRIED: u16 = 50;
+/// Answers of the broker that are read and not yet shown, each of a megabyte at most.
+const SIGHTS_MAX: usize = 2;
 /// How often the screen is brought up to date.
 const FRAME: Duration = Duration::from_millis(50);
 /// How long the pipe may take to stop.
@@ -86,6 +88,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Report> {
     let registry = start_registry(arguments.registry_listen, &directory.path).await?;
     let config = configuration(&server, broker.address(), registry.address)?;
     let mut store = Store::open(&config.source, &server, arguments.load_store).await?;
+    let viewer = Viewer::new(store.whole_old_rows().await?);
 
     let mut screen = Screen::open();
     let from = format!(
@@ -117,6 +120,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Report> {
                 arguments,
                 &config,
                 broker.address(),
+                viewer,
                 &mut show,
                 stop,
                 shutdown,
@@ -138,6 +142,7 @@ async fn perform(
     arguments: &Arguments,
     config: &Config,
     kafka: SocketAddr,
+    viewer: Viewer,
     show: &mut Show,
     stop: watching::Sender<bool>,
     mut shutdown: signal::Shutdown,
@@ -145,8 +150,9 @@ async fn perform(
     let (status, mut told) = watching::channel(Status::default());
     let pipe = pipe::run(config.clone(), shutdown.clone(), status);
     let mut pipe = tokio::task::spawn_local(pipe);
-    let (sights, mut seen) = mpsc::channel(64);
-    let mut watcher = tokio::task::spawn_local(watch_topics(config.clone(), kafka, sights));
+    let (sights, mut seen) = mpsc::channel(SIGHTS_MAX);
+    let watcher = watch_topics(config.clone(), kafka, viewer, sights);
+    let mut watcher = tokio::task::spawn_local(watcher);
     let mut shopper = None;
     let mut wants_shopper = !arguments.no_shopper;
     let mut streaming = false;
@@ -212,6 +218,7 @@ async fn perform(
 async fn watch_topics(
     config: Config,
     kafka: SocketAddr,
+    viewer: Viewer,
     sights: mpsc::Sender<(Vec<Sight>, i64)>,
 ) -> pipe::Error {
     let failed = |why: String| pipe::Error {
@@ -221,7 +228,7 @@ async fn watch_topics(
         remedy: None,
         retriable: false,
     };
-    match watch_until_failure(&config, kafka, sights).await {
+    match watch_until_failure(&config, kafka, viewer, sights).await {
         Ok(never) => match never {},
         Err(why) => failed(why),
     }
@@ -230,6 +237,7 @@ async fn watch_topics(
 async fn watch_until_failure(
     config: &Config,
     kafka: SocketAddr,
+    mut viewer: Viewer,
     sights: mpsc::Sender<(Vec<Sight>, i64)>,
 ) -> Result<std::convert::Infallible, String> {
     let said = |error: &dyn std::error::Error| error.to_string();
@@ -241,7 +249,6 @@ async fn watch_until_failure(
     let mut stream = stream.map_err(|error| said(&error))?;
     let topics = TABLES.map(|table| format!("{TOPIC_PREFIX}.store.{table}"));
     let mut follower = Follower::new(topics);
-    let mut viewer = Viewer::default();
     let (mut received, mut out) = (Vec::new(), Vec::new());
     follower.start(&mut out);
     let mut look = tokio::time::interval(LOOK_AGAIN);

