@@ -1,5 +1,7 @@
 //! What surrounds a row, the records that are not rows, and names.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::form::{Avro, Form, Json, put_decimal};
 use super::plan::{Event, PlanError};
 use super::schema::{Kind, Schema, Value, put_branch};
@@ -238,12 +240,16 @@ impl SourcePieces {
         }
     }
 
-    /// Appends the source block.
-    pub(crate) fn put<F: Form>(&self, source: &SourceBlock<'_>, out: &mut Vec<u8>) {
+    /// Appends the source block, up to the text of `sequence`.
+    fn put_head<F: Form>(&self, source: &SourceBlock<'_>, out: &mut Vec<u8>) {
+        F::field(out, ",\"source\":");
         out.extend_from_slice(&self.head);
         F::integer(out, source.ts_us.div_euclid(1000));
         out.extend_from_slice(&self.marks[source.snapshot as usize]);
-        put_sequence::<F>(source.last_commit_lsn, source.lsn, out);
+    }
+
+    /// Appends what stands between `sequence` and `lsn`.
+    fn put_middle<F: Form>(&self, source: &SourceBlock<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.ts_us);
         F::integer(out, source.ts_us);
         out.extend_from_slice(&self.ts_ns);
@@ -251,7 +257,10 @@ impl SourcePieces {
         out.extend_from_slice(&self.names);
         put_long_or_null::<F>(source.tx_id, out);
         F::field(out, ",\"lsn\":");
-        put_long_or_null::<F>(source.lsn.map(u64::cast_signed), out);
+    }
+
+    /// Appends what follows `lsn`, and leads to `transaction`.
+    fn put_rest<F: Form>(source: &SourceBlock<'_>, out: &mut Vec<u8>) {
         F::field(out, ",\"xmin\":");
         put_long_or_null::<F>(source.xmin, out);
         F::field(out, ",\"origin\":");
@@ -265,6 +274,7 @@ impl SourcePieces {
         F::field(out, ",\"origin_lsn\":");
         put_long_or_null::<F>(source.origin_lsn.map(u64::cast_signed), out);
         F::end_struct(out);
+        F::field(out, ",\"transaction\":");
     }
 }
 
@@ -327,6 +337,21 @@ pub(crate) struct EnvelopePieces {
     operations: [Box<[u8]>; 6],
     ts_us: Box<[u8]>,
     ts_ns: Box<[u8]>,
+    recent: Mutex<Recent>,
+}
+
+/// What the last record said of its origin: the next one, of the same transaction, mostly says the
+/// same, and then takes the bytes.
+#[derive(Debug, Default)]
+struct Recent {
+    /// The last source block without its LSN, sequence and `transaction`.
+    source: Option<SourceBlock<'static>>,
+    head: Vec<u8>,
+    middle: Vec<u8>,
+    rest: Vec<u8>,
+    /// The last clock, and the three fields that tell it.
+    now_ns: Option<i64>,
+    now: Vec<u8>,
 }
 
 impl EnvelopePieces {
@@ -349,21 +374,54 @@ impl EnvelopePieces {
                 F::field(out, ",\"ts_ns\":");
                 F::some(out);
             }),
+            recent: Mutex::default(),
         }
     }
 
     /// Appends all that follows `before` and `after`.
     pub(crate) fn put<F: Form>(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        F::field(out, ",\"source\":");
-        self.source.put::<F>(&event.source, out);
-        F::field(out, ",\"transaction\":");
-        put_transaction::<F>(event.source.transaction, out);
+        let source = &event.source;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = &mut *recent;
+        // A name cannot be kept beyond its record: with an origin nothing is.
+        let kept = source.origin.is_none().then_some(SourceBlock {
+            last_commit_lsn: None,
+            lsn: None,
+            origin: None,
+            transaction: None,
+            ..*source
+        });
+        if kept.is_none() || kept != recent.source {
+            recent.source = kept;
+            recent.head.clear();
+            self.source.put_head::<F>(source, &mut recent.head);
+            recent.middle.clear();
+            self.source.put_middle::<F>(source, &mut recent.middle);
+            recent.rest.clear();
+            SourcePieces::put_rest::<F>(source, &mut recent.rest);
+        }
+        if recent.now_ns != Some(event.now_ns) {
+            recent.now_ns = Some(event.now_ns);
+            recent.now.clear();
+            self.put_now::<F>(event.now_ns, &mut recent.now);
+        }
+        out.extend_from_slice(&recent.head);
+        put_sequence::<F>(source.last_commit_lsn, source.lsn, out);
+        out.extend_from_slice(&recent.middle);
+        put_long_or_null::<F>(source.lsn.map(u64::cast_signed), out);
+        out.extend_from_slice(&recent.rest);
+        put_transaction::<F>(source.transaction, out);
         out.extend_from_slice(&self.operations[event.op as usize]);
-        F::integer(out, event.now_ns.div_euclid(1_000_000));
+        out.extend_from_slice(&recent.now);
+    }
+
+    /// Appends the clock in three units, and the envelope's end.
+    fn put_now<F: Form>(&self, now_ns: i64, out: &mut Vec<u8>) {
+        F::integer(out, now_ns.div_euclid(1_000_000));
         out.extend_from_slice(&self.ts_us);
-        F::integer(out, event.now_ns.div_euclid(1000));
+        F::integer(out, now_ns.div_euclid(1000));
         out.extend_from_slice(&self.ts_ns);
-        F::integer(out, event.now_ns);
+        F::integer(out, now_ns);
         F::end_struct(out);
     }
 }
