@@ -115,7 +115,8 @@ impl Drain {
 /// Fills the table behind a slot that nobody reads; gives the end of it.
 fn load(database: &Database<'_>, rows: u64) -> String {
     database.query(
-        "CREATE TABLE t (id bigint PRIMARY KEY, n int, t text, amt numeric(12,2), ts timestamptz, ok bool);
+        "CREATE TABLE t (id bigint PRIMARY KEY, n int, t text, amt numeric(12,2), ts timestamptz,
+                         ok bool);
          CREATE PUBLICATION pub FOR TABLE t",
     );
     database.query("SELECT pg_create_logical_replication_slot('source', 'pgoutput')");

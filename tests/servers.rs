@@ -395,7 +395,8 @@ mod restarts {
         let database = Postgres::shared(Version::Debian).database("killed_early");
         database.query(
             "CREATE SCHEMA s; CREATE TABLE s.big (id int PRIMARY KEY, v text NOT NULL);
-             INSERT INTO s.big SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 60000) AS g",
+             INSERT INTO s.big
+             SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 60000) AS g",
         );
         let topic = format!("{}.s.big", database.name);
         let (worker, connector) = (json_worker(kafka, false), connector(&database, "s.big"));

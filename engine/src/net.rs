@@ -667,8 +667,8 @@ pub fn now_unix_us() -> i64 {
     clippy::disallowed_methods,
     reason = "this is where the clock is read"
 )]
-pub fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
+pub fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ async fn attempt(
         types: Types::default(),
         status: status.clone(),
         draft: Status::default(),
-        published_at: Instant::now(),
+        published_at: net::now(),
         shutdown: shutdown.clone(),
         skipped: skipped(config),
         config: config.clone(),
@@ -474,7 +474,7 @@ impl Pipe {
             ts_us,
             completed: false,
         };
-        let started = Instant::now();
+        let started = net::now();
         if !copying::run(self, &mut client, chosen, position).await? {
             return Ok(None);
         }
@@ -648,7 +648,7 @@ impl Pipe {
     fn publish_now(&mut self) {
         self.draft.events = self.outlet.events;
         self.draft.confirmed = self.keeper.confirmed();
-        self.published_at = Instant::now();
+        self.published_at = net::now();
         self.status.send_replace(self.draft.clone());
     }
 }

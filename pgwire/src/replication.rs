@@ -307,7 +307,8 @@ mod tests {
             ..slot
         };
         assert!(command(slot, 140_023).is_err());
-        let expected = r#"CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL "pgoutput" (SNAPSHOT 'nothing', TWO_PHASE true)"#;
+        let expected = r#"CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL "pgoutput" "#.to_owned()
+            + "(SNAPSHOT 'nothing', TWO_PHASE true)";
         assert_eq!(command(slot, 150_018).as_deref(), Ok(expected));
         assert_eq!(drop_slot("s", true), r#"DROP_REPLICATION_SLOT "s" WAIT"#);
     }
@@ -359,7 +360,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn status_is_identity(written: u64, flushed: u64, applied: u64, sent_at: i64, reply_requested: bool) {
+        fn status_is_identity(
+            (written, flushed, applied): (u64, u64, u64), sent_at: i64, reply_requested: bool
+        ) {
             let update = StandbyStatusUpdate {
                 written: Lsn(written),
                 flushed: Lsn(flushed),

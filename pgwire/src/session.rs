@@ -786,7 +786,9 @@ mod tests {
             let mut sizes = cuts.iter().cycle();
             while tail < input.len() {
                 tail = input.len().min(tail + sizes.next().unwrap());
-                while let Some((event, n)) = session.next(&input[head..tail], &mut cut_out).unwrap() {
+                while let Some((event, n)) =
+                    session.next(&input[head..tail], &mut cut_out).unwrap()
+                {
                     events.push(format!("{event:?}"));
                     head += n;
                 }

@@ -494,7 +494,8 @@ impl Types {
                    SELECT part.oid FROM closure \
                    JOIN pg_type t ON t.oid = closure.oid \
                    JOIN pg_type part \
-                     ON part.oid = t.typbasetype OR (part.oid = t.typelem AND part.typarray = t.oid) \
+                     ON part.oid = t.typbasetype \
+                      OR (part.oid = t.typelem AND part.typarray = t.oid) \
                  ) \
                  SELECT t.oid, n.nspname, t.typname, t.typtype, coalesce(e.oid, 0), \
                         t.typbasetype, t.typtypmod \

@@ -188,7 +188,7 @@ impl PgError {
             PgFault::Protocol(error) => match error {
                 pgwire::error::Error::PasswordMissing => Some("Set database.password."),
                 pgwire::error::Error::Unsupported(_) => Some(
-                    "Let this user authenticate by scram-sha-256 or md5 in the server's pg_hba.conf.",
+                    "Let this user authenticate by scram-sha-256 or md5 in pg_hba.conf.",
                 ),
                 _ => Some("Check that database.hostname and database.port lead to PostgreSQL."),
             },

@@ -11,7 +11,6 @@ use std::task::Poll;
 use pgwire::copy;
 use pgwire::frame::Tag;
 use pgwire::session::Event;
-use tokio::time::Instant;
 
 use super::Pipe;
 use super::error::{Blame, Error};
@@ -24,6 +23,7 @@ use crate::capture::relations::Table;
 use crate::capture::row::RowIndex;
 use crate::config::Operation;
 use crate::encode::envelope::{SnapshotMark, SourceBlock};
+use crate::net;
 use crate::progress::offsets::SnapshotPosition;
 
 const INBOX_BYTES: usize = 1 << 20;
@@ -74,7 +74,7 @@ pub(super) async fn run(
             prepare(table, registry, outlet, config).await?
         };
         copy.tables.push(captured);
-        let started = Instant::now();
+        let started = net::now();
         if !copy.table(pipe, client, at, &statement).await? {
             return Ok(false);
         }
@@ -111,10 +111,10 @@ impl Copy {
         statement: &str,
     ) -> Result<bool, Error> {
         let mut inbox = Inbox::new(INBOX_BYTES, INBOX_BYTES_MAX);
-        let started = Instant::now();
+        let started = net::now();
         client.begin(statement).await?;
         let mut first_of_table = true;
-        let mut committed = Instant::now();
+        let mut committed = net::now();
         loop {
             pipe.outlet.set_clock();
             let done = self.rows(pipe, client, &mut inbox, at, statement, &mut first_of_table)?;
@@ -129,7 +129,7 @@ impl Copy {
             // A transaction of Kafka's has a time limit, and readers wait for its end.
             if committed.elapsed() >= COMMIT_EVERY {
                 pipe.outlet.commit();
-                committed = Instant::now();
+                committed = net::now();
             }
             wait(pipe, client, &mut inbox).await?;
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::outlet::Outlet;
+use crate::net;
 use crate::produce::TopicId;
 use crate::progress::ledger::Ledger;
 use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
@@ -80,7 +81,7 @@ impl Keeper {
             news: false,
             storing: None,
             stored: None,
-            stored_at: Instant::now(),
+            stored_at: net::now(),
             urgent: false,
             committed_events: 0,
             confirmed: Lsn(0),
@@ -125,7 +126,7 @@ impl Keeper {
         inside: Option<StreamPosition>,
     ) -> Result<(), Error> {
         self.acknowledge(outlet);
-        let now = Instant::now();
+        let now = net::now();
         if self.exactly_once {
             if self.storing.is_some() {
                 return Ok(());
@@ -174,7 +175,7 @@ impl Keeper {
     fn commit(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
         self.put(outlet, &Stored::Stream(position))?;
         self.storing = Some((outlet.commit(), position));
-        self.stored_at = Instant::now();
+        self.stored_at = net::now();
         self.committed_events = outlet.events;
         self.news = false;
         Ok(())

@@ -123,9 +123,9 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         last_commit: from.last_commit,
         received: from.lsn,
         until,
-        status_at: Instant::now(),
+        status_at: net::now(),
         committed_us: 0,
-        heartbeat_at: Instant::now(),
+        heartbeat_at: net::now(),
     };
     loop {
         pipe.outlet.set_clock();
@@ -152,7 +152,7 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         stream.beat(pipe).await?;
         let position = stream.position();
         pipe.keeper.advance(&mut pipe.outlet, position)?;
-        let now = Instant::now();
+        let now = net::now();
         stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
         pipe.publish();
         let mut deadline = stream.status_at.min(pipe.keeper.deadline(now));
@@ -261,7 +261,7 @@ impl Stream {
                 Incoming::Keepalive(keepalive) => {
                     self.received = self.received.max(keepalive.wal_end);
                     if keepalive.reply_requested {
-                        self.status_at = Instant::now();
+                        self.status_at = net::now();
                     }
                     if self.transaction.is_none() {
                         if self.until.is_some_and(|until| keepalive.wal_end >= until) {
@@ -392,10 +392,10 @@ impl Stream {
     /// it would say nothing new.
     async fn beat(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
         let interval = pipe.config.capture.heartbeat_interval;
-        if interval.is_zero() || Instant::now() < self.heartbeat_at || self.transaction.is_some() {
+        if interval.is_zero() || net::now() < self.heartbeat_at || self.transaction.is_some() {
             return Ok(());
         }
-        self.heartbeat_at = Instant::now() + interval;
+        self.heartbeat_at = net::now() + interval;
         if !pipe.notices.is_ready(Of::Heartbeat) {
             self.prepare(pipe, Of::Heartbeat).await?;
         }

@@ -1132,18 +1132,23 @@ mod tests {
         }
 
         #[test]
-        fn timestamps_are_identity(micros in Timestamp::MIN.0..Timestamp::MAX.0, zone in -57_599..57_600i32) {
+        fn timestamps_are_identity(
+            micros in Timestamp::MIN.0..Timestamp::MAX.0, zone in -57_599..57_600i32
+        ) {
             let (date_, time_) = Timestamp(micros).split();
             let (year, month, day) = date_.civil();
             let (shown, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
             let (seconds, fraction) = (time_.0 / 1_000_000, time_.0 % 1_000_000);
-            let clock = format!("{:02}:{:02}:{:02}.{fraction:06}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+            let (hour, minute) = (seconds / 3600, seconds / 60 % 60);
+            let clock = format!("{hour:02}:{minute:02}:{:02}.{fraction:06}", seconds % 60);
             let written = format!("{shown:04}-{month:02}-{day:02} {clock}{era}");
             prop_assert_eq!(timestamp(written.as_bytes()), Ok(Timestamp(micros)));
-            prop_assert_eq!(date(format!("{shown:04}-{month:02}-{day:02}{era}").as_bytes()), Ok(date_));
+            let shown_date = format!("{shown:04}-{month:02}-{day:02}{era}");
+            prop_assert_eq!(date(shown_date.as_bytes()), Ok(date_));
             let sign = if zone < 0 { '-' } else { '+' };
             let east = zone.abs();
-            let zone_text = format!("{sign}{:02}:{:02}:{:02}", east / 3600, east / 60 % 60, east % 60);
+            let (hours, minutes) = (east / 3600, east / 60 % 60);
+            let zone_text = format!("{sign}{hours:02}:{minutes:02}:{:02}", east % 60);
             let written = format!("{shown:04}-{month:02}-{day:02} {clock}{zone_text}{era}");
             let expected = Timestamp(micros - i64::from(zone) * 1_000_000);
             if (Timestamp::MIN..=Timestamp::MAX).contains(&expected) {
@@ -1157,7 +1162,8 @@ mod tests {
             prop_assume!(!elements.is_empty());
             let text = quoted(&elements);
             let array = array(&text, b',').unwrap();
-            let back: Vec<_> = array.elements().map(|element| element.map(|e| e.text().into_owned())).collect();
+            let owned = array.elements().map(|element| element.map(|e| e.text().into_owned()));
+            let back: Vec<_> = owned.collect();
             prop_assert_eq!(back, elements);
         }
 

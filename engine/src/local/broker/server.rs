@@ -247,7 +247,7 @@ async fn keep_time(shared: Arc<Shared>) {
     loop {
         changed.borrow_and_update();
         let deadline = shared.broker().deadline();
-        let due = deadline.is_some_and(|deadline| deadline <= net::now());
+        let due = deadline.is_some_and(|deadline| deadline <= net::now().into_std());
         if due {
             shared.with(|broker| broker.tick(now()));
             continue;
@@ -344,7 +344,7 @@ fn reachable(ip: IpAddr) -> String {
 
 fn now() -> Now {
     Now {
-        instant: net::now(),
+        instant: net::now().into_std(),
         unix_ms: net::now_unix_us() / 1000,
     }
 }
