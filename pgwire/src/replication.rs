@@ -361,7 +361,7 @@ mod tests {
     proptest! {
         #[test]
         fn status_is_identity(
-            (written, flushed, applied): (u64, u64, u64), sent_at: i64, reply_requested: bool
+            written: u64, flushed: u64, applied: u64, sent_at: i64, reply_requested: bool
         ) {
             let update = StandbyStatusUpdate {
                 written: Lsn(written),
