@@ -309,7 +309,7 @@ mod tests {
         assert!(command(slot, 140_023).is_err());
         let expected = r#"CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL "pgoutput" "#.to_owned()
             + "(SNAPSHOT 'nothing', TWO_PHASE true)";
-        assert_eq!(command(slot, 150_018).as_deref(), Ok(expected));
+        assert_eq!(command(slot, 150_018).as_deref(), Ok(expected.as_str()));
         assert_eq!(drop_slot("s", true), r#"DROP_REPLICATION_SLOT "s" WAIT"#);
     }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use kafkawire::connection::Event;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::link::{DialError, Dialer, Link, closed_early};
 use super::{Error, NodeId, Producer, TopicId};
@@ -33,7 +33,7 @@ pub struct Driver {
     dialer: Dialer,
     nodes: BTreeMap<NodeId, Node>,
     wanted: BTreeSet<NodeId>,
-    began: std::time::Instant,
+    began: Instant,
     timer: Pin<Box<Sleep>>,
     random: u64,
     /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
@@ -180,7 +180,7 @@ impl Driver {
             return Poll::Ready(Ok(()));
         }
         if let Some(deadline) = self.deadline() {
-            self.timer.as_mut().reset((self.began + deadline).into());
+            self.timer.as_mut().reset(self.began + deadline);
             // Due already: once more, as the waker will do.
             if self.timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
