@@ -13,8 +13,8 @@ empty=$(mktemp -d); trap 'rm -rf "$empty"' EXIT
 mkdir "$empty/etc"
 cp /etc/resolv.conf /etc/hosts "$empty/etc/"
 cp "$place" "$empty/penstock"
-if [ "$(id -u)" = 0 ]; then version=$(chroot "$empty" /penstock --version)
-else version=$(unshare --map-root-user --root="$empty" /penstock --version); fi
+if [ "$(id -u)" = 0 ]; then version=$(chroot "$empty" /penstock -V)
+else version=$(unshare --map-root-user --root="$empty" /penstock -V); fi
 
 bytes=$(stat -c %s "$place")
 printf '%s: %s, %d bytes (%d.%d MB), static\n' "$place" "$version" "$bytes" $((bytes / 1000000)) $((bytes / 100000 % 10))

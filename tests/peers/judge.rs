@@ -1,13 +1,14 @@
 //! Strangers that read what we wrote: confluent-kafka's consumer with its `AvroDeserializer`, and
 //! fastavro, in Python.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::nursery::Running;
+use crate::nursery::{self, Running};
 use crate::{cache, install, root};
 
 /// How keys and values are read.
@@ -231,19 +232,28 @@ pub fn delete_topic(bootstrap: &str, name: &str) {
 
 /// Somebody who watches a topic grow.
 #[derive(Debug)]
-pub struct Watch(Running);
+pub struct Watch {
+    running: Running,
+    said: PathBuf,
+}
 
 impl Watch {
-    /// Whether the topic has as many records as were waited for.
+    /// When the topic's end last moved, once it has as many records as were waited for and rests;
+    /// nothing before that.
     ///
     /// Panics when the time for that is over.
-    pub fn is_over(&mut self) -> bool {
-        let code = self.0.exited();
+    pub fn last_moved(&mut self) -> Option<SystemTime> {
+        let code = self.running.exited()?;
+        let said = fs::read_to_string(&self.said).unwrap_or_default();
+        let last = said
+            .split_whitespace()
+            .nth(1)
+            .and_then(|seconds| seconds.parse().ok());
         assert!(
-            code.is_none_or(|code| code == 0),
-            "not all records came in time"
+            code == 0 && last.is_some(),
+            "not all records came in time: {said}"
         );
-        code.is_some()
+        last.map(|seconds| UNIX_EPOCH + Duration::from_secs_f64(seconds))
     }
 }
 
@@ -252,26 +262,33 @@ impl Watch {
 /// Panics when it cannot be started.
 #[must_use]
 pub fn watch(bootstrap: &str, topic: &str, count: u64, limit: Duration) -> Watch {
+    let said = nursery::directory("watch").join("said");
+    let out = File::create(&said).expect("our own directory");
     let mut command = interpreter("ends.py");
     let (count, limit) = (count.to_string(), limit.as_secs().to_string());
     command
-        .args([bootstrap, topic, &count, &limit])
-        .stdout(Stdio::null())
+        .args(["watch", bootstrap, topic, &count, &limit])
+        .stdout(out)
         .stderr(Stdio::null());
-    Watch(Running::spawn(&mut command, "KILL"))
+    Watch {
+        running: Running::spawn(&mut command, "KILL"),
+        said,
+    }
 }
 
-/// The sum of a topic's end offsets.
+/// How many records of a topic a read_committed consumer reads, and a checksum of their keys in
+/// order.
 ///
-/// Panics when it cannot be asked.
+/// Panics when it cannot be read.
 #[must_use]
-pub fn end(bootstrap: &str, topic: &str) -> u64 {
-    let output = python("ends.py", &[bootstrap, topic, "1", "10"]);
+pub fn count(bootstrap: &str, topic: &str) -> (u64, String) {
+    let output = python("ends.py", &["count", bootstrap, topic]);
     let printed = String::from_utf8_lossy(&output.stdout);
-    let first = printed.split_whitespace().next();
-    first
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| panic!("ends.py: {printed}"))
+    let (count, keys) = printed
+        .trim()
+        .split_once(' ')
+        .unwrap_or_else(|| panic!("{printed}"));
+    (count.parse().expect("a number"), keys.to_owned())
 }
 
 fn topic_tool(arguments: &[&str]) -> String {
