@@ -440,15 +440,19 @@ impl RowEncoder {
         self.tombstones
     }
 
+    /// Whether an operation's record has a null value: a transform may make deletions so.
+    #[must_use]
+    pub fn is_null(&self, op: Operation) -> bool {
+        self.unwrap
+            .as_ref()
+            .is_some_and(|unwrap| unwrap.is_null(op))
+    }
+
     /// Appends the record's value. False, and nothing appended, when the value is null.
     ///
     /// Errors: a value that is not what its column's type says; `out` is as it was.
     pub fn value(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
-        if self
-            .unwrap
-            .as_ref()
-            .is_some_and(|unwrap| unwrap.is_null(event.op))
-        {
+        if self.is_null(event.op) {
             return Ok(false);
         }
         self.whole(out, |out| (self.put_value)(self, event, out))

@@ -18,10 +18,10 @@ pub(super) struct Outlet {
     pub(super) driver: Driver,
     /// Headers of every record of a change, ready to be copied.
     context: Vec<(String, Vec<u8>)>,
-    tombstones: bool,
     key: Vec<u8>,
     old_key: Vec<u8>,
     header: Vec<u8>,
+    event_header: Vec<u8>,
     token: u64,
     appended: bool,
     /// Records of changes since the pipe began.
@@ -49,10 +49,10 @@ impl Outlet {
         Self {
             driver,
             context,
-            tombstones: config.encode.tombstones,
             key: Vec::with_capacity(256),
             old_key: Vec::with_capacity(256),
             header: Vec::with_capacity(256),
+            event_header: Vec::with_capacity(64),
             token: 0,
             appended: false,
             events: 0,
@@ -106,10 +106,13 @@ impl Outlet {
         match (op, before, after) {
             (Operation::Update, Some(old), Some(new)) => {
                 let has_key = encode_key(table, new, &mut self.key)?;
-                self.old_key.clear();
-                encode_key(table, old, &mut self.old_key)?;
-                if has_key && self.old_key != self.key {
-                    return self.rekey(table, old, new, source);
+                let encoder = &table.encoder;
+                if has_key && encoder.old_rows_have_key() && !encoder.same_key(old, new) {
+                    self.old_key.clear();
+                    encode_key(table, old, &mut self.old_key)?;
+                    if self.old_key != self.key {
+                        return self.rekey(table, old, new, source);
+                    }
                 }
                 self.write(table, has_key, None, &self.event(change))
             }
@@ -189,6 +192,10 @@ impl Outlet {
         header: Option<(&str, &[u8])>,
         event: &Event<'_>,
     ) -> Result<(), Error> {
+        let encoder = &table.encoder;
+        if !encoder.emits(event.op) {
+            return Ok(());
+        }
         let key = has_key.then_some(&self.key[..]);
         let timestamp_ms = self.now_ns / 1_000_000;
         let producer = self.driver.producer();
@@ -197,10 +204,19 @@ impl Outlet {
             let mut record = producer.append(table.topic, partition, timestamp_ms);
             record.key(key);
             // A record dropped unfinished leaves the batch as it was.
-            record
-                .value_with(|out| table.encoder.value(event, out))
-                .map_err(column)?;
+            if encoder.is_null(event.op) {
+                record.value(None);
+            } else {
+                record
+                    .value_with(|out| encoder.value(event, out))
+                    .map_err(column)?;
+            }
             put_headers(&mut record, header, &self.context);
+            for (index, name) in encoder.event_headers().enumerate() {
+                self.event_header.clear();
+                let told = encoder.event_header(index, event, &mut self.event_header);
+                record.header(name, told.then_some(&self.event_header[..]));
+            }
             match record.finish() {
                 Ok(()) => break,
                 Err(AppendError::Full) => producer.seal(table.topic, partition),
@@ -220,7 +236,7 @@ impl Outlet {
         has_key: bool,
         header: Option<(&str, &[u8])>,
     ) -> Result<(), Error> {
-        if !self.tombstones {
+        if !table.encoder.tombstones() {
             return Ok(());
         }
         let key = has_key.then_some(&self.key[..]);

@@ -590,7 +590,7 @@ fn row(
     if pipe.config.capture.skip_unchanged
         && let (Some(old), Some(new)) = (change.old, change.new)
         && old.whole
-        && table.is_unchanged(old.row, new)
+        && table.encoder.same_row(old.row, new)
     {
         return Ok(());
     }

@@ -9,7 +9,6 @@ use super::outlet::Outlet;
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
-use crate::capture::row::Row;
 use crate::config::{self, Config, Converter, SubjectName};
 use crate::encode::plan::{RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
@@ -24,16 +23,6 @@ pub(super) struct Captured {
     pub topic: TopicId,
     /// `schema.table`
     pub name: String,
-    /// Columns whose change is a change, for `skip.messages.without.change`.
-    watched: Vec<usize>,
-}
-
-impl Captured {
-    /// Whether an update left every captured column as it was; an old row that is not whole does
-    /// not tell.
-    pub(super) fn is_unchanged(&self, old: Row<'_>, new: Row<'_>) -> bool {
-        self.watched.iter().all(|&at| old.cell(at) == new.cell(at))
-    }
 }
 
 /// A Relation message, kept beyond the buffer it arrived in.
@@ -188,18 +177,11 @@ pub(super) async fn prepare(
         );
     }
     let name = format!("{}.{}", table.schema, table.name);
-    let watched = (0..table.columns.len())
-        .filter(|&at| {
-            let column = format!("{name}.{}", table.columns[at].name);
-            config.capture.columns.accepts(&column)
-        })
-        .collect();
     Ok(Captured {
         table,
         encoder,
         topic,
         name,
-        watched,
     })
 }
 
