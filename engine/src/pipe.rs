@@ -449,6 +449,7 @@ impl Pipe {
             && from.lsn < lsn
         {
             tracing::info!(from = %from.lsn, to = %lsn, "catching up before the snapshot");
+            self.keeper.owe_snapshot();
             if streaming::run(self, from, Some(lsn)).await? == End::Stopped {
                 return Ok(None);
             }
@@ -478,6 +479,7 @@ impl Pipe {
         if !copying::run(self, &mut client, chosen, position).await? {
             return Ok(None);
         }
+        self.keeper.snapshot_taken();
         self.publish_now();
         tracing::info!(
             rows = self

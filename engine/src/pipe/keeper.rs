@@ -53,6 +53,8 @@ pub(super) struct Keeper {
     stored_at: Instant,
     /// The server waits for the position: it shuts down.
     urgent: bool,
+    /// A snapshot is owed: whatever is stored says so.
+    owes_snapshot: bool,
     /// Changes appended when the last commit was made.
     committed_events: u64,
     confirmed: Lsn,
@@ -83,6 +85,7 @@ impl Keeper {
             stored: None,
             stored_at: net::now(),
             urgent: false,
+            owes_snapshot: false,
             committed_events: 0,
             confirmed: Lsn(0),
             moved: Cell::new(false),
@@ -156,7 +159,7 @@ impl Keeper {
         };
         let due = self.urgent || now.duration_since(self.stored_at) >= self.pace();
         if self.storing.is_none() && self.stored != Some(reached) && due {
-            self.put(outlet, &Stored::Stream(reached))?;
+            self.put_stream(outlet, reached)?;
             self.storing = Some((outlet.mark(), reached));
             self.stored_at = now;
             self.news = false;
@@ -173,7 +176,7 @@ impl Keeper {
     }
 
     fn commit(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
-        self.put(outlet, &Stored::Stream(position))?;
+        self.put_stream(outlet, position)?;
         self.storing = Some((outlet.commit(), position));
         self.stored_at = net::now();
         self.committed_events = outlet.events;
@@ -198,6 +201,37 @@ impl Keeper {
                 self.moved.set(true);
             }
         }
+    }
+
+    /// What happened before a snapshot is caught up with: until that snapshot is complete, a
+    /// stored position must say that it is not, or the next start would go on without it.
+    pub(super) fn owe_snapshot(&mut self) {
+        self.owes_snapshot = true;
+    }
+
+    /// The snapshot is complete, and everything is acknowledged. Positions before it mean nothing
+    /// any more.
+    pub(super) fn snapshot_taken(&mut self) {
+        self.owes_snapshot = false;
+        self.ledger = Ledger::default();
+        self.newest = None;
+        self.storing = None;
+        self.stored = None;
+        self.news = false;
+    }
+
+    fn put_stream(&self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
+        let stored = if self.owes_snapshot {
+            Stored::Snapshot(SnapshotPosition {
+                lsn: position.start(),
+                tx_id: position.tx_id,
+                ts_us: position.ts_us,
+                completed: false,
+            })
+        } else {
+            Stored::Stream(position)
+        };
+        self.put(outlet, &stored)
     }
 
     /// Appends the record of a snapshot's beginning or end.
@@ -242,7 +276,7 @@ impl Keeper {
         if let Some(reached) = self.ledger.reached().copied()
             && self.stored != Some(reached)
         {
-            self.put(outlet, &Stored::Stream(reached))?;
+            self.put_stream(outlet, reached)?;
             self.storing = Some((outlet.mark(), reached));
             outlet.drain().await?;
             self.acknowledge(outlet);
