@@ -740,9 +740,10 @@ mod errors {
         let connector = connector(&database, "public.t");
         let mut first = Penstock::standalone(&worker(), &[&connector]);
         database.wait_active(&database.name, true);
+        // Another connector: one of the same name would take over.
         refused(
             &worker(),
-            &connector,
+            &connector.with("name", "another"),
             POSTGRES,
             &[&database.name, "slot", "active", "slot.name"],
         );

@@ -16,6 +16,8 @@ mod outlet;
 mod streaming;
 mod tables;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use pgwire::backend::SqlState;
@@ -115,6 +117,8 @@ struct Pipe {
     draft: Status,
     published_at: Instant,
     shutdown: watch::Receiver<bool>,
+    /// Rows were read, or the stream has begun: a failure from now on is worth another attempt.
+    established: Rc<Cell<bool>>,
     /// A bit for each operation that is skipped.
     skipped: u8,
 }
@@ -129,9 +133,9 @@ pub async fn run(
     status: watch::Sender<Status>,
 ) -> Result<(), Error> {
     let mut failures = 0;
-    let mut established = false;
+    let established = Rc::new(Cell::new(false));
     loop {
-        let attempt = attempt(&config, &shutdown, &status, &mut established).await;
+        let attempt = attempt(&config, &shutdown, &status, &established).await;
         let error = match attempt {
             Ok(()) => {
                 status.send_modify(|status| status.phase = Phase::Stopped);
@@ -139,7 +143,7 @@ pub async fn run(
             }
             Err(error) => error,
         };
-        if std::mem::take(&mut established) {
+        if established.take() {
             failures = 0;
         } else if failures == 0 {
             return Err(error);
@@ -177,6 +181,12 @@ fn jittered(longest: Duration, failures: u32) -> Duration {
     wait - wait.mul_f64(f64::from(random_u32() % 256) / 1024.0)
 }
 
+/// Between two looks at a slot that is in use. A dying holder is gone in a moment, a living one is
+/// not: short waits first.
+fn slot_wait(source: &Source, failures: u32) -> Duration {
+    Duration::from_millis(250 << failures.min(8)).min(source.slot_retry_delay)
+}
+
 fn random_u32() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
@@ -186,7 +196,7 @@ async fn attempt(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
-    established: &mut bool,
+    established: &Rc<Cell<bool>>,
 ) -> Result<(), Error> {
     let mut driver = Driver::new(&config.sink)?;
     let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
@@ -225,14 +235,15 @@ async fn attempt(
         draft: Status::default(),
         published_at: net::now(),
         shutdown: shutdown.clone(),
+        established: Rc::clone(established),
         skipped: skipped(config),
         config: config.clone(),
     };
-    pipe.run(stored, established).await
+    pipe.run(stored).await
 }
 
 impl Pipe {
-    async fn run(&mut self, stored: Option<Stored>, established: &mut bool) -> Result<(), Error> {
+    async fn run(&mut self, stored: Option<Stored>) -> Result<(), Error> {
         let Self {
             client,
             server,
@@ -249,15 +260,12 @@ impl Pipe {
         }
         let (source, capture) = (&config.source, &config.capture);
         catalog::ensure_publication(client, server, source, capture, &tables).await?;
-        let slot = catalog::slot(client, server, source).await?;
+        let slot = self.free_slot().await?;
         self.set_replica_identities(&tables).await?;
         let wants = self.plan(stored, slot.as_ref())?;
         let from = match wants {
             Wants::Snapshot { catch_up } => {
-                match self
-                    .snapshot(tables, slot.as_ref(), catch_up, established)
-                    .await?
-                {
+                match self.snapshot(tables, slot.as_ref(), catch_up).await? {
                     Some(from) => from,
                     None => return Ok(()),
                 }
@@ -277,11 +285,33 @@ impl Pipe {
         if !self.pause(self.config.capture.streaming_delay).await {
             return Ok(());
         }
-        *established = true;
         self.enter(Phase::Streaming);
         tracing::info!(connector = self.config.name, lsn = %from.lsn, "streaming");
         streaming::run(self, from, None).await?;
         self.finish().await
+    }
+
+    /// The slot, once nobody streams from it: a predecessor that is dying lets go of it soon, and
+    /// `slot.max.retries` times `slot.retry.delay.ms` are given to it.
+    async fn free_slot(&mut self) -> Result<Option<Slot>, Error> {
+        let mut failures = 0;
+        loop {
+            let source = &self.config.source;
+            let slot = catalog::slot(&mut self.client, &self.server, source).await?;
+            let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid) else {
+                return Ok(slot);
+            };
+            let busy = format!("it is active for PID {pid}: another connection streams from it");
+            if failures >= source.slot_max_retries || self.is_stopping() {
+                let what = format!("slot {} of {}", source.slot, self.client.target());
+                let remedy = "stop whoever uses it, or give each connector a slot.name of its own";
+                return Err(Error::fatal(Blame::Postgres, what, busy).remedy(remedy));
+            }
+            failures += 1;
+            tracing::warn!(slot = source.slot, attempt = failures, "{busy}; waiting");
+            let wait = slot_wait(source, failures);
+            self.pause(wait).await;
+        }
     }
 
     /// `replica.identity.autoset.values`. What the server refuses is logged: the table is captured
@@ -428,7 +458,6 @@ impl Pipe {
         tables: Vec<CapturedTable>,
         slot: Option<&Slot>,
         catch_up: Option<Begin>,
-        established: &mut bool,
     ) -> Result<Option<Begin>, Error> {
         if !self.pause(self.config.capture.snapshot_delay).await {
             return Ok(None);
@@ -444,7 +473,6 @@ impl Pipe {
         let lsn = exported.lsn;
         // The transaction has the snapshot by now; a temporary slot goes with its connection.
         exported.client.close().await;
-        *established = true;
         if let Some(from) = catch_up
             && from.lsn < lsn
         {
@@ -565,8 +593,7 @@ impl Pipe {
                 attempt = failures,
                 "{error}; waiting for it to become free"
             );
-            // A dying holder is gone in a moment, a living one is not: short waits first.
-            let wait = Duration::from_millis(250 << failures.min(8)).min(source.slot_retry_delay);
+            let wait = slot_wait(source, failures);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = self.shutdown.wait_for(|stop| *stop) => return Err(error.into()),

@@ -74,6 +74,7 @@ pub(super) async fn run(
             prepare(table, registry, outlet, config).await?
         };
         copy.tables.push(captured);
+        pipe.established.set(true);
         let started = net::now();
         if !copy.table(pipe, client, at, &statement).await? {
             return Ok(false);

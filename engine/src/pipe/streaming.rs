@@ -111,6 +111,7 @@ enum Pause {
 /// before that position was sent.
 pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<End, Error> {
     let connection = pipe.start_replication(from.lsn).await?;
+    pipe.established.set(true);
     pipe.tables.forget();
     let inbox = Inbox::holding(&connection.received, INBOX_BYTES, INBOX_BYTES_MAX);
     let mut stream = Stream {
