@@ -883,11 +883,14 @@ impl From<RegistryError> for Error {
     fn from(error: RegistryError) -> Self {
         let retriable = error.retriable();
         let what = "schema registry".to_owned();
+        let remedy = matches!(error, RegistryError::Unreachable { .. }).then(|| {
+            "check schema.registry.url of the converters, and that the registry runs".to_owned()
+        });
         Self {
             blame: Blame::Registry,
             what,
             why: error.to_string(),
-            remedy: None,
+            remedy,
             retriable,
         }
     }
