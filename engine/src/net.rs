@@ -663,10 +663,7 @@ pub fn now_unix_us() -> i64 {
 
 /// The monotonic clock, as the runtime tells it: a test can stop it.
 #[must_use]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is where the clock is read"
-)]
+#[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }

@@ -187,9 +187,9 @@ impl PgError {
             PgFault::TimedOut => Some("Check that the server is PostgreSQL, and not overloaded."),
             PgFault::Protocol(error) => match error {
                 pgwire::error::Error::PasswordMissing => Some("Set database.password."),
-                pgwire::error::Error::Unsupported(_) => Some(
-                    "Let this user authenticate by scram-sha-256 or md5 in pg_hba.conf.",
-                ),
+                pgwire::error::Error::Unsupported(_) => {
+                    Some("Let this user authenticate by scram-sha-256 or md5 in pg_hba.conf.")
+                }
                 _ => Some("Check that database.hostname and database.port lead to PostgreSQL."),
             },
             PgFault::Refused(refusal) => refusal.remedy(),
