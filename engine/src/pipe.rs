@@ -286,7 +286,6 @@ impl Pipe {
             return Ok(());
         }
         self.enter(Phase::Streaming);
-        tracing::info!(connector = self.config.name, lsn = %from.lsn, "streaming");
         streaming::run(self, from, None).await?;
         self.finish().await
     }

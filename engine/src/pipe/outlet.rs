@@ -252,6 +252,13 @@ impl Outlet {
         Ok(())
     }
 
+    /// Whether a topic was asked for before.
+    pub(super) fn knows(&mut self, name: &str) -> bool {
+        let producer = self.producer();
+        let topic = producer.topic(name);
+        producer.partitions(topic).is_some()
+    }
+
     /// The topic's number, once its partitions are known: created where that is configured.
     pub(super) async fn topic(&mut self, name: &str) -> Result<TopicId, Error> {
         let topic = self.producer().topic(name);

@@ -112,6 +112,7 @@ enum Pause {
 pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<End, Error> {
     let connection = pipe.start_replication(from.lsn).await?;
     pipe.established.set(true);
+    tracing::info!(connector = pipe.config.name, lsn = %from.lsn, "streaming");
     pipe.tables.forget();
     let inbox = Inbox::holding(&connection.received, INBOX_BYTES, INBOX_BYTES_MAX);
     let mut stream = Stream {
@@ -141,7 +142,9 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
                 continue;
             }
             Pause::Reached => {
-                pipe.drain().await?;
+                // With the position: what is committed without one would be sent again.
+                let Pipe { keeper, outlet, .. } = &mut *pipe;
+                keeper.settle(outlet, None).await?;
                 return Ok(End::Reached);
             }
             Pause::Input | Pause::Full => {}

@@ -168,8 +168,9 @@ pub(super) async fn prepare(
     let ids = registries.ids(&schemas).await?;
     let encoder = RowEncoder::compile(&table, &schemas, &config.encode, database, ids)
         .map_err(|error| refuse(&error))?;
+    let first = !outlet.knows(encoder.topic());
     let topic = outlet.topic(encoder.topic()).await?;
-    if schemas.key.is_none() {
+    if schemas.key.is_none() && first {
         tracing::warn!(
             table = format!("{}.{}", table.schema, table.name),
             "the table has no primary key and no usable unique index: its records have no key, \

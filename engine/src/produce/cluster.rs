@@ -218,9 +218,14 @@ impl Producer {
             name: Some(topic.name.clone()),
             ..MetadataRequestTopic::default()
         };
+        // A question that may create topics creates them as the broker likes: not while one is
+        // missing that is to be created in its own way.
+        let own_way =
+            |topic: &super::batches::Topic| topic.creation.is_some() && topic.stage != Stage::Known;
         let request = MetadataRequest {
             topics: Some(self.batches.topics.iter().map(named).collect()),
-            allow_auto_topic_creation: self.settings.topic_creation.is_empty(),
+            allow_auto_topic_creation: self.settings.topic_creation.is_empty()
+                && !self.batches.topics.iter().any(own_way),
             ..MetadataRequest::default()
         };
         // Before version 4 a question could create the topic; from 13 on nothing is new to us.
