@@ -79,7 +79,6 @@ fn txmeta() {
 }
 
 #[test]
-#[ignore = "a truncate that the transform leaves out is sent without a payload"]
 fn unwrap() {
     json("unwrap");
 }
