@@ -27,8 +27,15 @@ pub enum Isolation {
     /// Every record, whatever becomes of its transaction.
     ReadUncommitted,
     /// Records of no transaction, or of a committed one. An open transaction hides everything
-    /// behind its first record: end it first, by establishing its successor.
+    /// behind its first record, and is waited for: our own predecessor's ends when its successor is
+    /// established, a stranger's that was killed when its time is over.
     ReadCommitted,
+}
+
+impl Isolation {
+    fn level(self) -> i8 {
+        i8::from(self == Self::ReadCommitted)
+    }
 }
 
 /// A record as it lies in the log.
@@ -49,6 +56,9 @@ pub struct StoredRecord {
 /// Leaders change, topics are just being created: so long it is tried again.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
+/// A transaction whose producer is gone ends by itself: Kafka's usual `transaction.timeout.ms`, and
+/// the ten seconds within which the broker looks.
+const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(75);
 /// What one fetch may bring; a batch that is larger comes whole all the same.
 const FETCH_BYTES: i32 = 8 << 20;
 /// How long the broker may wait for data that should be there.
@@ -162,8 +172,10 @@ impl TopicReader<'_> {
         partition: i32,
         records: &mut Vec<StoredRecord>,
     ) -> Result<(), Error> {
-        let mut position = self.offset(leader, partition, START).await?;
-        let end = self.offset(leader, partition, END).await?;
+        let mut position = self
+            .offset(leader, partition, START, self.isolation)
+            .await?;
+        let end = self.end(leader, partition).await?;
         while position < end {
             let (version, body) = self.fetch(leader, partition, position).await?;
             let broken = |error| Error::Protocol {
@@ -214,10 +226,47 @@ impl TopicReader<'_> {
         Ok(())
     }
 
-    async fn offset(&mut self, leader: i32, partition: i32, what: i64) -> Result<i64, Error> {
+    /// Where reading stops: behind the last record there is now, once every transaction before it
+    /// has ended. To stop at an open one would be to overlook what others have committed since.
+    async fn end(&mut self, leader: i32, partition: i32) -> Result<i64, Error> {
+        let end = self
+            .offset(leader, partition, END, Isolation::ReadUncommitted)
+            .await?;
+        if self.isolation == Isolation::ReadUncommitted {
+            return Ok(end);
+        }
+        let deadline = crate::net::now() + OPEN_TRANSACTION_MAX;
+        let mut told = false;
+        while self
+            .offset(leader, partition, END, Isolation::ReadCommitted)
+            .await?
+            < end
+        {
+            if crate::net::now() >= deadline {
+                return Err(self.refused("ListOffsets", ErrorCode::CONCURRENT_TRANSACTIONS));
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!(
+                    topic = self.topic,
+                    partition,
+                    "waiting for a transaction that another producer has open"
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(end)
+    }
+
+    async fn offset(
+        &mut self,
+        leader: i32,
+        partition: i32,
+        what: i64,
+        isolation: Isolation,
+    ) -> Result<i64, Error> {
         let request = ListOffsetsRequest {
             replica_id: -1,
-            isolation_level: self.isolation_level(),
+            isolation_level: isolation.level(),
             topics: vec![ListOffsetsTopic {
                 name: self.topic.to_owned(),
                 partitions: vec![ListOffsetsPartition {
@@ -247,7 +296,7 @@ impl TopicReader<'_> {
             max_wait_ms: FETCH_WAIT_MS,
             min_bytes: 1,
             max_bytes: FETCH_BYTES,
-            isolation_level: self.isolation_level(),
+            isolation_level: self.isolation.level(),
             topics: vec![FetchTopic {
                 topic: self.topic.to_owned(),
                 partitions: vec![FetchPartition {
@@ -269,10 +318,6 @@ impl TopicReader<'_> {
     fn link(&mut self, leader: i32) -> Result<&mut Link, Error> {
         let gone = self.refused("Metadata", ErrorCode::LEADER_NOT_AVAILABLE);
         self.links.get_mut(&leader).ok_or(gone)
-    }
-
-    fn isolation_level(&self) -> i8 {
-        i8::from(self.isolation == Isolation::ReadCommitted)
     }
 
     fn refused(&self, api: &'static str, code: ErrorCode) -> Error {
