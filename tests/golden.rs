@@ -58,7 +58,6 @@ fn micros() {
 }
 
 #[test]
-#[ignore = "penstock.compat=debezium does not reach a snapshot's timestamps beyond 64 bits"]
 fn nanos() {
     json("nanos");
 }
