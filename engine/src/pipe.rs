@@ -50,6 +50,8 @@ use tables::{Registries, Tables};
 const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
 /// How often the status is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// A pipe that ran for so long has its failures forgiven.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// How long what was appended may take to be acknowledged when the pipe is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -134,7 +136,9 @@ pub async fn run(
 ) -> Result<(), Error> {
     let mut failures = 0;
     let established = Rc::new(Cell::new(false));
+    let mut works = false;
     loop {
+        let began = net::now();
         let attempt = attempt(&config, &shutdown, &status, &established).await;
         let error = match attempt {
             Ok(()) => {
@@ -143,10 +147,12 @@ pub async fn run(
             }
             Err(error) => error,
         };
-        if established.take() {
-            failures = 0;
-        } else if failures == 0 {
+        works |= established.take();
+        if !works {
             return Err(error);
+        }
+        if began.elapsed() >= STEADY_AFTER {
+            failures = 0;
         }
         let limit = config.source.max_retries;
         if !error.retriable || limit.is_some_and(|limit| failures >= limit) {

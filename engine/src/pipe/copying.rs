@@ -61,6 +61,10 @@ pub(super) async fn run(
         index: RowIndex::default(),
     };
     pipe.keeper.put_snapshot(&mut pipe.outlet, position)?;
+    if !pipe.config.sink.exactly_once {
+        // Rows that were seen without it would be forgotten by the next start.
+        pipe.drain().await?;
+    }
     for (at, table) in tables.into_iter().enumerate() {
         let name = format!("{}.{}", table.schema, table.name);
         let statement = pipe.select(&table);
