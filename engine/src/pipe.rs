@@ -53,7 +53,13 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// A pipe that ran for so long has its failures forgiven.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// How long what was appended may take to be acknowledged when the pipe is told to stop.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+/// How long a pipe that is told to stop may take to hear of it. One that waits for a peer does not
+/// listen, and has nothing to finish either.
+const HEAR_WITHIN: Duration = Duration::from_millis(500);
+/// How long a transaction that will not be committed may take to be aborted. The three together
+/// are less than the 5 s of `task.shutdown.graceful.timeout.ms`.
+const ABORT_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a pipe is doing.
 #[derive(Debug, Clone, Default)]
@@ -123,6 +129,8 @@ struct Pipe {
     established: Rc<Cell<bool>>,
     /// A bit for each operation that is skipped.
     skipped: u8,
+    /// The word to stop was heard: what was appended is being settled.
+    settling: Rc<Cell<bool>>,
 }
 
 /// Runs a connector until `shutdown` becomes true, over failures that pass.
@@ -143,6 +151,10 @@ pub async fn run(
         let error = match attempt {
             Ok(()) => {
                 status.send_modify(|status| status.phase = Phase::Stopped);
+                return Ok(());
+            }
+            Err(error) if error.retriable && *shutdown.borrow() => {
+                tracing::warn!(connector = config.name, "while stopping: {error}");
                 return Ok(());
             }
             Err(error) => error,
@@ -197,13 +209,51 @@ fn random_u32() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
 
-/// One life of the pipe, from connecting to the first error.
+/// One life of the pipe, from connecting to the first error. However it ends, no Kafka transaction
+/// of it stays open for longer than it takes to say so.
 async fn attempt(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
     established: &Rc<Cell<bool>>,
 ) -> Result<(), Error> {
+    let mut asked = shutdown.clone();
+    let (mut pipe, stored) = tokio::select! {
+        connected = connect(config, shutdown, status, established) => connected?,
+        () = stopped(&mut asked) => return Ok(()),
+    };
+    let settling = Rc::clone(&pipe.settling);
+    let unheard = async {
+        stopped(&mut asked).await;
+        tokio::time::sleep(HEAR_WITHIN).await;
+        if settling.get() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let result = tokio::select! {
+        result = pipe.run(stored) => result,
+        () = unheard => {
+            tracing::info!(connector = config.name, "stopped while waiting for a peer");
+            Ok(())
+        }
+    };
+    pipe.outlet.driver.abort(ABORT_WITHIN).await;
+    result
+}
+
+/// Ends when the pipe is told to stop.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error: nobody is left who could tell.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Connects everything, and reads the position that was stored.
+async fn connect(
+    config: &Config,
+    shutdown: &watch::Receiver<bool>,
+    status: &watch::Sender<Status>,
+    established: &Rc<Cell<bool>>,
+) -> Result<(Pipe, Option<Stored>), Error> {
     let mut driver = Driver::new(&config.sink)?;
     let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
     let server = Server::ask(&mut client).await?;
@@ -228,7 +278,7 @@ async fn attempt(
     if let Some(Stored::Stream(position)) = stored {
         keeper.resume(position);
     }
-    let mut pipe = Pipe {
+    let pipe = Pipe {
         registry: Registries::new(&config.encode)?,
         outlet: Outlet::new(config, driver, &run_id()),
         tables: Tables::default(),
@@ -243,9 +293,10 @@ async fn attempt(
         shutdown: shutdown.clone(),
         established: Rc::clone(established),
         skipped: skipped(config),
+        settling: Rc::default(),
         config: config.clone(),
     };
-    pipe.run(stored).await
+    Ok((pipe, stored))
 }
 
 impl Pipe {
@@ -637,6 +688,7 @@ impl Pipe {
 
     /// Sends what was appended and stores the position, within the time there is.
     async fn settle(&mut self, inside: Option<StreamPosition>) -> Result<(), Error> {
+        self.settling.set(true);
         let settled = self.keeper.settle(&mut self.outlet, inside);
         match tokio::time::timeout(STOP_WITHIN, settled).await {
             Ok(result) => result,

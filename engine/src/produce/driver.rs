@@ -131,6 +131,17 @@ impl Driver {
         Ok(())
     }
 
+    /// Aborts the open transaction, if there is one: its readers need not wait until it times
+    /// out. What goes wrong, or takes longer than `limit`, is left to the next start, which ends
+    /// it first of all.
+    pub async fn abort(&mut self, limit: Duration) {
+        self.producer.abort();
+        let aborted = async { while self.producer.is_aborting() && self.drive().await.is_ok() {} };
+        if tokio::time::timeout(limit, aborted).await.is_err() {
+            tracing::warn!("the open Kafka transaction could not be aborted in time");
+        }
+    }
+
     /// [`drive`](Self::drive), for callers that poll.
     pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut progress = false;

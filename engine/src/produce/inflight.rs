@@ -180,6 +180,7 @@ impl Producer {
             return Ok(false);
         }
         let version = self.produce_version(node, link)?;
+        self.transaction_begins();
         let acks = self.settings.acks;
         let correlation = if acks == 0 {
             link.unanswered()
@@ -518,7 +519,7 @@ impl Producer {
         let plain_bytes_max = kafkawire::batch::BATCH_BYTES_MAX;
         if !self.batches.split(id, plain_bytes_max) {
             let topic = self.batches.topic(place.0).name.clone();
-            self.fail(Error::RecordTooLarge {
+            self.doom(Error::RecordTooLarge {
                 topic,
                 bytes,
                 max: None,
@@ -560,7 +561,7 @@ impl Producer {
 
     fn refuse(&mut self, api: &'static str, place: Place, code: ErrorCode, words: Option<String>) {
         let subject = self.subject(place);
-        self.fail(Error::Refused {
+        self.doom(Error::Refused {
             api,
             subject,
             code,

@@ -324,6 +324,7 @@ impl Producer {
         self.batches.now = self.now;
         self.batches.settle();
         self.cluster.check(self.now)?;
+        self.check_doom();
         if self.now >= self.checked_at + CHECK_EVERY {
             self.checked_at = self.now;
             self.check_topics()?;

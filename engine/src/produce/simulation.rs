@@ -323,7 +323,11 @@ impl Brokers {
             producer_epoch: epoch,
             ..EndTxnResponse::default()
         };
-        assert!(asked.committed, "no fault here is one that aborts");
+        let may_abort = !self.faults;
+        assert!(
+            asked.committed || may_abort,
+            "no fault here is one that aborts"
+        );
         if node != self.coordinator {
             return refused(ErrorCode::NOT_COORDINATOR);
         }
@@ -343,7 +347,9 @@ impl Brokers {
             };
         }
         self.open.clear();
-        self.committed.insert(self.transaction);
+        if asked.committed {
+            self.committed.insert(self.transaction);
+        }
         self.transaction += 1;
         self.markers_until = now + random.millis(3);
         if implicit {
@@ -771,6 +777,35 @@ impl Simulation {
         assert_eq!(all, (0..count).collect::<Vec<_>>(), "each record once");
     }
 
+    /// Writes for `steps` while everything breaks, then aborts on a cluster that is well.
+    fn abandon(&mut self, steps: u64) {
+        let topic = self.producer.topic("one");
+        for written in 0..steps {
+            self.step();
+            let key = u64::to_be_bytes(written);
+            if let Some(partition) = self.producer.partition(topic, Some(&key)) {
+                let appended = self.producer.record(topic, partition, 1, |record| {
+                    record.key(Some(&key));
+                });
+                assert!(appended.is_ok());
+            }
+            if self.random.below(4) == 0 {
+                self.producer.commit(written);
+            }
+            self.harm();
+            self.wait();
+        }
+        self.brokers.faults = false;
+        self.producer.abort();
+        let limit = self.now + Duration::from_secs(2);
+        while self.producer.is_aborting() {
+            self.step();
+            self.wait();
+        }
+        assert!(self.now < limit, "given up: {:#?}", self.producer);
+        assert!(self.brokers.open.is_empty(), "a transaction is still open");
+    }
+
     /// What is acknowledged is visible; what is visible is in order.
     fn check(&self) {
         let acknowledged = self.producer.acknowledged();
@@ -789,6 +824,11 @@ proptest! {
     #[test]
     fn every_record_once_and_in_order(seed: u64, linger_ms in 0u64..6, in_flight in 1usize..7) {
         Simulation::new(seed, None, linger_ms, in_flight).run(400);
+    }
+
+    #[test]
+    fn an_abort_leaves_no_transaction_open(seed: u64, steps in 0u64..60, version in 1i16..3) {
+        Simulation::new(seed, Some(version), 0, 5).abandon(steps);
     }
 
     #[test]

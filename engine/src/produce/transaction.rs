@@ -26,7 +26,7 @@ use kafkawire::message::init_producer_id::InitProducerIdRequest;
 
 use super::batches::Place;
 use super::cluster::millis;
-use super::inflight::{Identity, Outgoing, What};
+use super::inflight::{Identity, InFlight, Outgoing, What};
 use super::{Error, NodeId, Producer};
 
 /// What is known of our transactional id.
@@ -41,9 +41,24 @@ pub(super) struct Transaction {
     /// No batch of the next transaction before: a leader that has not seen the markers yet lets
     /// Produce wait for twenty times as long as they take.
     quiet_until: Duration,
-    /// Ends the producer as soon as the transaction is aborted.
-    doom: Option<Error>,
+    /// The coordinator may know of an open transaction of ours.
+    begun: bool,
+    doom: Option<Doom>,
 }
+
+/// The transaction is to be aborted, and nothing more is sent.
+#[derive(Debug)]
+struct Doom {
+    /// Ends the producer then; none: the caller asked for it.
+    error: Option<Error>,
+    /// By then, whatever the coordinator says.
+    until: Duration,
+    over: bool,
+}
+
+/// How long an abort may take: readers wait for `transaction.timeout.ms` otherwise, and the next
+/// start fences it anyway.
+const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
 /// The markers of the transaction before are still being written: that takes about a millisecond.
 const MARKERS: Duration = Duration::from_millis(1);
@@ -60,6 +75,7 @@ impl Transaction {
             coordinator: None,
             implicit: false,
             retry_at: Duration::ZERO,
+            begun: false,
             doom: None,
         }
     }
@@ -91,9 +107,58 @@ impl Producer {
         );
     }
 
-    pub(super) fn transaction_deadlines(&self) -> [Duration; 2] {
-        let at = |transaction: &Transaction| [transaction.retry_at, transaction.quiet_until];
-        self.transaction.as_ref().map_or([Duration::ZERO; 2], at)
+    pub(super) fn transaction_deadlines(&self) -> [Duration; 3] {
+        let at = |transaction: &Transaction| {
+            let doom = transaction.doom.as_ref();
+            let until = doom.map_or(Duration::ZERO, |doom| doom.until);
+            [transaction.retry_at, transaction.quiet_until, until]
+        };
+        self.transaction.as_ref().map_or([Duration::ZERO; 3], at)
+    }
+
+    /// Aborts the open transaction, if there is one, and sends nothing after it: the producer is
+    /// of no more use. Drive until [`is_aborting`](Self::is_aborting) is over.
+    pub fn abort(&mut self) {
+        let until = self.now + ABORT_WITHIN;
+        if let Some(transaction) = &mut self.transaction
+            && self.failure.is_none()
+        {
+            transaction.doom.get_or_insert(Doom {
+                error: None,
+                until,
+                over: !transaction.begun,
+            });
+        }
+    }
+
+    /// Whether an open transaction waits to be aborted.
+    #[must_use]
+    pub fn is_aborting(&self) -> bool {
+        let doom = self.transaction.as_ref().and_then(|it| it.doom.as_ref());
+        self.failure.is_none() && doom.is_some_and(|doom| !doom.over)
+    }
+
+    /// Partitions become part of the transaction with the request at hand.
+    pub(super) fn transaction_begins(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.begun = true;
+        }
+    }
+
+    /// An abort that takes too long is given up.
+    pub(super) fn check_doom(&mut self) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        if let Some(doom) = &mut transaction.doom
+            && self.now >= doom.until
+            && !doom.over
+        {
+            doom.over = true;
+            if let Some(error) = doom.error.take() {
+                self.fail(error);
+            }
+        }
     }
 
     /// Appends the transaction's next step. Whether there was one for this node.
@@ -120,8 +185,14 @@ impl Producer {
             return self.put_init(node, link, out).map(|()| true);
         };
         let (current, complete) = self.batches.oldest_segment();
-        if complete || transaction.doom.is_some() {
-            let committed = transaction.doom.is_none();
+        let doomed = match &transaction.doom {
+            // A batch that reached the log behind the abort's markers would leave another
+            // transaction open: those on the wire are waited for.
+            Some(doom) if doom.over || self.is_producing() => return Ok(false),
+            doom => doom.is_some(),
+        };
+        if complete || doomed {
+            let committed = !doomed;
             let request = EndTxnRequest {
                 transactional_id: transaction.id.clone(),
                 producer_id,
@@ -164,6 +235,7 @@ impl Producer {
                 }),
             }
         }
+        self.transaction_begins();
         // From version 4 on the request is for brokers.
         let version = self.version(node, link, ApiKey::ADD_PARTITIONS_TO_TXN, (0, 3))?;
         self.put(
@@ -175,6 +247,11 @@ impl Producer {
             out,
         )?;
         Ok(true)
+    }
+
+    fn is_producing(&self) -> bool {
+        let produces = |request: &InFlight| matches!(request.what, What::Produce(_));
+        self.requests.iter().any(produces)
     }
 
     /// The coordinator is asked one thing at a time.
@@ -344,18 +421,27 @@ impl Producer {
         let Some(transaction) = &mut self.transaction else {
             return Ok(());
         };
-        if let Some(doom) = transaction.doom.take_if(|_| !committed) {
-            let fenced = Error::Fenced {
-                transactional_id: transaction.id.clone(),
-            };
+        let code = told.error_code;
+        if let Some(doom) = transaction.doom.as_mut().filter(|_| !committed) {
+            if code.retriable() && self.now < doom.until {
+                self.coordinator_refused("EndTxn", code, None);
+                return Ok(());
+            }
+            doom.over = true;
             // The predecessor of a live instance hears so here, whatever it was told before.
-            let code = told.error_code;
             let usurped = [
                 ErrorCode::PRODUCER_FENCED,
                 ErrorCode::INVALID_PRODUCER_EPOCH,
             ]
             .contains(&code);
-            self.fail(if usurped { fenced } else { doom });
+            if let Some(error) = doom.error.take() {
+                let transactional_id = transaction.id.clone();
+                self.fail(if usurped {
+                    Error::Fenced { transactional_id }
+                } else {
+                    error
+                });
+            }
             return Ok(());
         }
         if !told.error_code.is_ok() {
@@ -367,6 +453,15 @@ impl Producer {
         }
         if transaction.implicit {
             transaction.quiet_until = self.now + MARKERS;
+        }
+        transaction.begun = false;
+        if let Some(doom) = &mut transaction.doom {
+            // It was asked for while this commit was on the wire: nothing is open any more.
+            doom.over = true;
+            if let Some(error) = doom.error.take() {
+                self.fail(error);
+            }
+            return Ok(());
         }
         self.failures = 0;
         self.batches.committed();
@@ -416,8 +511,16 @@ impl Producer {
             self.fail(Error::Fenced {
                 transactional_id: transactional_id.unwrap_or_default(),
             });
-        } else if let Some(transaction) = &mut self.transaction {
-            transaction.doom.get_or_insert(error);
+        } else if let Some(transaction) = self.transaction.as_mut().filter(|it| it.begun) {
+            let error = Some(error);
+            let until = self.now + ABORT_WITHIN;
+            transaction.doom.get_or_insert(Doom {
+                error,
+                until,
+                over: false,
+            });
+        } else {
+            self.fail(error);
         }
     }
 
