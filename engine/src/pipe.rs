@@ -13,6 +13,7 @@ mod error;
 mod keeper;
 mod notices;
 mod outlet;
+mod resume;
 mod streaming;
 mod tables;
 
@@ -28,21 +29,21 @@ use tokio::time::Instant;
 
 pub use error::{Blame, Error};
 
-use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types};
+use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types, Whereabouts};
 use crate::capture::client::{Client, Purpose, Streaming};
 use crate::capture::error::PgError;
 use crate::capture::relations::Table;
 use crate::config::{
-    self, Config, Filter, LsnFlush, OffsetMismatch, Operation, SnapshotMode, Source, TopicCreation,
-    offset_file,
+    self, Config, Filter, LsnFlush, Operation, SnapshotMode, Source, TopicCreation, offset_file,
 };
 use crate::encode::registry::RegistryError;
 use crate::net;
 use crate::produce::{self, Driver, Isolation};
-use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
+use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosition};
 use keeper::Keeper;
 use notices::Notices;
 use outlet::Outlet;
+use resume::{Case, Decision, Gap, Refusal};
 use streaming::{Begin, End};
 use tables::{Registries, Tables};
 
@@ -218,7 +219,7 @@ async fn attempt(
     established: &Rc<Cell<bool>>,
 ) -> Result<(), Error> {
     let mut asked = shutdown.clone();
-    let (mut pipe, stored) = tokio::select! {
+    let (mut pipe, key) = tokio::select! {
         connected = connect(config, shutdown, status, established) => connected?,
         () = stopped(&mut asked) => return Ok(()),
     };
@@ -231,7 +232,7 @@ async fn attempt(
         }
     };
     let result = tokio::select! {
-        result = pipe.run(stored) => result,
+        result = pipe.run(&key) => result,
         () = unheard => {
             tracing::info!(connector = config.name, "stopped while waiting for a peer");
             Ok(())
@@ -247,13 +248,13 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Connects everything, and reads the position that was stored.
+/// Connects everything; the answer has the key of the stored position.
 async fn connect(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
     established: &Rc<Cell<bool>>,
-) -> Result<(Pipe, Option<Stored>), Error> {
+) -> Result<(Pipe, Vec<u8>), Error> {
     let mut driver = Driver::new(&config.sink)?;
     let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
     let server = Server::ask(&mut client).await?;
@@ -262,22 +263,18 @@ async fn connect(
     let key = offsets::key(&config.name, &config.encode.topic_prefix);
     // A predecessor's open transaction is ended by now: what it stored can be read.
     driver.establish().await?;
-    let stored = read_stored(config, &key).await?;
     let partition = driver
         .producer()
         .partition(topic, Some(&key))
         .unwrap_or_default();
-    let mut keeper = Keeper::new(
+    let keeper = Keeper::new(
         topic,
         partition,
-        key,
+        key.clone(),
         config.sink.exactly_once,
         config.offsets.flush_interval,
         config.source.lsn_flush != LsnFlush::Manual,
     );
-    if let Some(Stored::Stream(position)) = stored {
-        keeper.resume(position);
-    }
     let pipe = Pipe {
         registry: Registries::new(&config.encode)?,
         outlet: Outlet::new(config, driver, &run_id()),
@@ -296,11 +293,11 @@ async fn connect(
         settling: Rc::default(),
         config: config.clone(),
     };
-    Ok((pipe, stored))
+    Ok((pipe, key))
 }
 
 impl Pipe {
-    async fn run(&mut self, stored: Option<Stored>) -> Result<(), Error> {
+    async fn run(&mut self, key: &[u8]) -> Result<(), Error> {
         let Self {
             client,
             server,
@@ -319,15 +316,17 @@ impl Pipe {
         catalog::ensure_publication(client, server, source, capture, &tables).await?;
         let slot = self.free_slot().await?;
         self.set_replica_identities(&tables).await?;
-        let wants = self.plan(stored, slot.as_ref())?;
-        let from = match wants {
-            Wants::Snapshot { catch_up } => {
+        // Behind the slot: a predecessor that still streamed from it has stored its last by now.
+        let stored = read_stored(&self.config, key).await?;
+        let (decision, slot) = self.decide(stored, slot, key).await?;
+        let from = match decision {
+            Decision::Snapshot { catch_up, .. } => {
                 match self.snapshot(tables, slot.as_ref(), catch_up).await? {
                     Some(from) => from,
                     None => return Ok(()),
                 }
             }
-            Wants::Stream(from) => {
+            Decision::Stream { from, .. } => {
                 if slot.is_none() {
                     let exported = Exported::create(&self.config.source, &self.server, false);
                     exported.await?.client.close().await;
@@ -403,102 +402,95 @@ impl Pipe {
         Ok(())
     }
 
-    /// What the stored position, the slot and `snapshot.mode` together ask for.
-    fn plan(&self, stored: Option<Stored>, slot: Option<&Slot>) -> Result<Wants, Error> {
-        let mode = self.config.capture.snapshot_mode;
-        let stream = |position: StreamPosition| {
-            Wants::Stream(Begin {
-                lsn: position.start(),
-                inside: position.is_inside().then_some(position),
-                last_commit: position.commit,
-            })
-        };
-        let fresh = |lsn: Lsn| Begin {
-            lsn,
-            inside: None,
-            last_commit: None,
-        };
-        let wants = match (stored, mode) {
-            (Some(Stored::Snapshot(at)), SnapshotMode::NoData) if !at.completed => {
-                return Err(Error::fatal(
+    /// Where to begin, and the slot that is left for it: one that the server has given up is
+    /// dropped where the tables are copied again.
+    async fn decide(
+        &mut self,
+        stored: Option<(Stored, Option<Home>)>,
+        slot: Option<Slot>,
+        key: &[u8],
+    ) -> Result<(Decision, Option<Slot>), Error> {
+        let source = &self.config.source;
+        let (stored, home) = stored.map_or((None, None), |(stored, home)| (Some(stored), home));
+        let mut client = Client::connect(source, Purpose::Replication, "penstock start").await?;
+        let server = Whereabouts::ask(&mut client, &self.server, home).await?;
+        let decision = resume::decide(&Case {
+            stored,
+            home,
+            slot: slot.as_ref(),
+            server: &server,
+            mode: self.config.capture.snapshot_mode,
+            mismatch: source.offset_mismatch,
+        });
+        let decision = decision.map_err(|refusal| self.refuse(&refusal, key))?;
+        let name = &source.slot;
+        let mut kept = slot;
+        let mut consistent = false;
+        match &decision {
+            Decision::Snapshot {
+                because: Some(gap), ..
+            } => {
+                tracing::warn!(slot = name, "{gap}. A new snapshot is taken");
+                if matches!(gap, Gap::SlotLost { .. }) {
+                    catalog::remove_slot(&mut client, source).await?;
+                    kept = None;
+                }
+            }
+            Decision::Stream {
+                despite: Some(gap), ..
+            } => tracing::warn!(
+                slot = name,
+                "{gap}. The slot is trusted, as offset.mismatch.strategy says"
+            ),
+            _ => consistent = true,
+        }
+        client.close().await;
+        if let Some(Stored::Stream(position)) = stored
+            && consistent
+        {
+            self.keeper.resume(position);
+        }
+        self.keeper.live_at(server.home);
+        Ok((decision, kept))
+    }
+
+    fn refuse(&self, refusal: &Refusal, key: &[u8]) -> Error {
+        let Config {
+            name,
+            source,
+            offsets,
+            ..
+        } = &self.config;
+        let gap = match refusal {
+            Refusal::Gap(gap) => gap,
+            Refusal::SnapshotForbidden => {
+                return Error::fatal(
                     Blame::Configuration,
-                    format!("connector {}", self.config.name),
+                    format!("connector {name}"),
                     "the connector previously stopped while taking a snapshot, but now the \
                      connector is configured to never allow snapshots",
                 )
-                .remedy("set snapshot.mode to initial or when_needed"));
+                .remedy("set snapshot.mode to initial or when_needed");
             }
-            (_, SnapshotMode::NoData) if stored.is_none() => Wants::Stream(fresh(
-                slot.and_then(|slot| slot.confirmed_flush_lsn)
-                    .unwrap_or(Lsn(0)),
-            )),
-            (None, _) => Wants::Snapshot { catch_up: None },
-            (Some(Stored::Snapshot(at)), _) if !at.completed => Wants::Snapshot {
-                catch_up: Some(fresh(at.lsn)),
-            },
-            (Some(Stored::Snapshot(at)), SnapshotMode::Always) => Wants::Snapshot {
-                catch_up: Some(fresh(at.lsn)),
-            },
-            (Some(Stored::Stream(at)), SnapshotMode::Always) => match stream(at) {
-                Wants::Stream(from) => Wants::Snapshot {
-                    catch_up: Some(from),
-                },
-                wants @ Wants::Snapshot { .. } => wants,
-            },
-            (Some(Stored::Snapshot(at)), _) => Wants::Stream(fresh(at.lsn)),
-            (Some(Stored::Stream(at)), _) => stream(at),
         };
-        let Wants::Stream(mut from) = wants else {
-            return Ok(match slot {
-                Some(_) => wants,
-                None => Wants::Snapshot { catch_up: None },
-            });
-        };
-        if stored.is_none() {
-            return Ok(wants);
+        let mut remedy = format!(
+            "to copy the tables again, set snapshot.mode=when_needed, or remove the stored \
+             position (a record with the key {} and no value in the topic {})",
+            String::from_utf8_lossy(key),
+            offsets.topic
+        );
+        match gap {
+            Gap::SlotLost { .. } => {
+                let drop = format!("SELECT pg_drop_replication_slot('{}')", source.slot);
+                remedy = format!("{remedy} and the slot: {drop}");
+            }
+            Gap::SlotMissing { .. } => {}
+            _ => {
+                remedy += "; to leave out what is missing, set offset.mismatch.strategy=trust_slot"
+            }
         }
-        // The WAL from there on is kept only by the slot: what it does not hold is gone.
-        let Some(slot) = slot else {
-            return self.position_lost(from.lsn, "the replication slot does not exist");
-        };
-        let confirmed = slot.confirmed_flush_lsn.unwrap_or(Lsn(0));
-        let trusted = match self.config.source.offset_mismatch {
-            OffsetMismatch::TrustSlot => confirmed,
-            OffsetMismatch::TrustGreaterLsn => confirmed.max(from.lsn),
-            OffsetMismatch::NoValidation | OffsetMismatch::TrustOffset => from.lsn,
-        };
-        if trusted != from.lsn {
-            tracing::warn!(stored = %from.lsn, slot = %confirmed, "the slot's position is trusted");
-            from = fresh(trusted);
-        }
-        if slot.restart_lsn.is_none_or(|restart| restart > from.lsn) {
-            return self.position_lost(from.lsn, "the replication slot no longer holds its WAL");
-        }
-        if confirmed > from.lsn {
-            let why = format!("the replication slot was advanced to {confirmed} by somebody else");
-            return self.position_lost(from.lsn, &why);
-        }
-        Ok(Wants::Stream(from))
-    }
-
-    fn position_lost(&self, lsn: Lsn, why: &str) -> Result<Wants, Error> {
-        let slot = &self.config.source.slot;
-        if self.config.capture.snapshot_mode == SnapshotMode::WhenNeeded {
-            tracing::warn!(slot, %lsn, "{why}: a new snapshot is taken");
-            return Ok(Wants::Snapshot { catch_up: None });
-        }
-        Err(Error::fatal(
-            Blame::Postgres,
-            format!("slot {slot}"),
-            format_args!(
-                "the connector is trying to read the change stream from {lsn}, but this is no \
-                 longer available on the server: {why}; what was changed since then and not yet \
-                 sent is lost"
-            ),
-        )
-        .remedy(
-            "set snapshot.mode=when_needed to copy the tables again, or remove the stored offset",
-        ))
+        let what = format!("slot {} of {}", source.slot, self.client.target());
+        Error::fatal(Blame::Postgres, what, gap).remedy(remedy)
     }
 
     /// Copies the tables at a consistent point, and answers where the stream goes on. None: the
@@ -807,16 +799,6 @@ impl Exported {
     }
 }
 
-/// What a pipe does first.
-#[derive(Debug, Clone, Copy)]
-enum Wants {
-    Snapshot {
-        /// Where a snapshot that did not complete began, or the stream stopped.
-        catch_up: Option<Begin>,
-    },
-    Stream(Begin),
-}
-
 /// The topic of positions: created compacted where it is missing.
 async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::TopicId, Error> {
     let settings = &config.offsets;
@@ -832,8 +814,9 @@ async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::
     Ok(topic)
 }
 
-/// The position that was stored last: in the topic, else in the file of a standalone worker.
-async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<Stored>, Error> {
+/// The position that was stored last, and whose it is: in the topic, else in the file of a
+/// standalone worker.
+async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<(Stored, Option<Home>)>, Error> {
     let topic = &config.offsets.topic;
     let records = produce::read_topic(&config.sink, topic, Isolation::ReadCommitted).await?;
     let last = records
@@ -852,7 +835,7 @@ async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<Stored>, Erro
             return Ok(None);
         };
         return offsets::parse(&value)
-            .map(Some)
+            .map(|stored| Some((stored, offsets::home(&value))))
             .map_err(|why| unreadable(topic, why));
     }
     let Some(file) = &config.offsets.file else {
@@ -869,7 +852,7 @@ async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<Stored>, Erro
     let Some(value) = found else { return Ok(None) };
     let stored = offsets::parse(value).map_err(|why| unreadable(file, why))?;
     tracing::info!(file, "the position is taken over from the offset file");
-    Ok(Some(stored))
+    Ok(Some((stored, offsets::home(value))))
 }
 
 /// `skipped.operations` as bits; truncations where the property was not set.

@@ -5,7 +5,7 @@ use ::pgwire::backend::Event;
 use ::pgwire::copy::{BinaryRow, TextRow, split_binary_header, split_binary_row, unescape_row};
 use ::pgwire::frame;
 use ::pgwire::pgoutput::{Message, Old};
-use ::pgwire::replication::{Replication, StandbyStatusUpdate};
+use ::pgwire::replication::{Replication, StandbyStatusUpdate, timeline_switches};
 use ::pgwire::session::{Session, Startup};
 use ::pgwire::tuple::{Tuple, TupleCell, TupleSpan};
 use ::pgwire::value::{Numeric, Timestamp, binary, text};
@@ -194,8 +194,11 @@ pub fn pgoutput(data: &[u8]) {
     let _ = format!("{message:?}");
 }
 
-/// Claims: an XLogData's body is its tail; a status update that parses is written as it came.
+/// Claims: an XLogData's body is its tail; a status update that parses is written as it came; a
+/// history has no more switches than lines.
 pub fn replication(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    assert!(timeline_switches(&text).count() <= text.lines().count());
     if let Ok(Replication::XLogData(found)) = Replication::parse(data) {
         assert_eq!(data[25..], *found.body);
     }

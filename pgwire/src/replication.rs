@@ -137,6 +137,47 @@ pub fn start(slot: &str, start: Lsn, options: &[(&str, &str)]) -> String {
     command
 }
 
+/// `TIMELINE_HISTORY`: one row of filename and content, which [`timeline_switches`] reads. The
+/// first timeline has none, and asking for it is an error.
+#[must_use]
+pub fn timeline_history(timeline: u32) -> String {
+    format!("TIMELINE_HISTORY {timeline}")
+}
+
+/// Where a timeline was left for the next one: what lies behind `at` on it is not in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimelineSwitch {
+    /// The timeline that was left.
+    pub timeline: u32,
+    /// Where.
+    pub at: Lsn,
+}
+
+/// The lines of a timeline's history, the oldest first:
+///   timeline TAB switch point TAB reason
+/// Empty lines and those that begin with `#` say nothing.
+///
+/// Errors: `Malformed`, for each line that is none.
+pub fn timeline_switches(content: &str) -> impl Iterator<Item = Result<TimelineSwitch, Malformed>> {
+    let lines = content.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let fault = |field| Malformed {
+            message: "timeline history",
+            field,
+            at: 0,
+            fault: Fault::Syntax,
+        };
+        let mut words = line.split_whitespace();
+        let timeline = words.next().and_then(|word| word.parse().ok());
+        let at = words.next().and_then(|word| word.parse().ok());
+        Ok(TimelineSwitch {
+            timeline: timeline.ok_or(fault("timeline"))?,
+            at: at.ok_or(fault("switch point"))?,
+        })
+    })
+}
+
 /// The value of pgoutput's option `publication_names`: identifiers, quoted, in one string.
 #[must_use]
 pub fn publication_names(names: &[&str]) -> String {
@@ -274,6 +315,26 @@ impl StandbyStatusUpdate {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn histories_of_timelines() {
+        let content = "1\t0/3000158\tno recovery target specified\n\n# by hand\n2\t1/A0\t\n";
+        let switches: Result<Vec<_>, _> = timeline_switches(content).collect();
+        let switch = |timeline, at| TimelineSwitch {
+            timeline,
+            at: Lsn(at),
+        };
+        assert_eq!(
+            switches,
+            Ok(vec![switch(1, 0x300_0158), switch(2, 0x1_0000_00a0)])
+        );
+        for wrong in ["1", "x\t0/1\t", "1\t0\t"] {
+            assert!(
+                timeline_switches(wrong).all(|line| line.is_err()),
+                "{wrong}"
+            );
+        }
+    }
 
     #[test]
     fn slots_by_version() {

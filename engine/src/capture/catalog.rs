@@ -8,12 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pgwire::lsn::Lsn;
-use pgwire::replication::{CreateSlot, SlotSnapshot, drop_slot, quote_identifier, quote_literal};
+use pgwire::replication::{
+    CreateSlot, IDENTIFY_SYSTEM, SlotSnapshot, TimelineSwitch, drop_slot, quote_identifier,
+    quote_literal, timeline_history, timeline_switches,
+};
 
 use super::client::{Client, TextRow};
 use super::error::{PgError, Setup};
 use super::relations::{Column, PgType, ReplicaIdentity, Table, TypeKind};
 use crate::config::{Capture, Filter, Operation, PublicationAutocreate, Source};
+use crate::progress::offsets::Home;
 
 /// The oldest server that is supported.
 const VERSION_MIN: u32 = 120_000;
@@ -106,6 +110,59 @@ impl Server {
         };
         let mut fields = Fields::only(rows).ok_or_else(answer)?;
         Ok((fields.parse().ok_or_else(answer)?, fields.parse()))
+    }
+}
+
+/// Which cluster answers, and where in its history it is: what a position is held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The cluster and its timeline.
+    pub home: Home,
+    /// Where its WAL ends; on a standby, where it was replayed to.
+    pub wal_end: Lsn,
+    /// A standby.
+    pub in_recovery: bool,
+    /// Where each timeline before was left; empty unless it was asked for.
+    pub history: Vec<TimelineSwitch>,
+}
+
+impl Whereabouts {
+    /// Asks by `replication`, a connection for [`super::client::Purpose::Replication`]. The
+    /// history is asked for when the timeline is not `known`.
+    ///
+    /// Errors: [`PgError`].
+    pub async fn ask(
+        replication: &mut Client,
+        server: &Server,
+        known: Option<Home>,
+    ) -> Result<Self, PgError> {
+        let rows = replication.simple_query(IDENTIFY_SYSTEM).await?;
+        let target = replication.target().to_owned();
+        let answer = |expected| PgError::new(&target, Setup::Answer { expected });
+        let identity = || answer("the system's identity");
+        let mut fields = Fields::only(rows).ok_or_else(identity)?;
+        let home = Home {
+            system_id: fields.parse().ok_or_else(identity)?,
+            timeline: fields.parse().ok_or_else(identity)?,
+        };
+        let wal_end = fields.parse().ok_or_else(identity)?;
+        let mut history = Vec::new();
+        if home.timeline > 1 && known.is_some_and(|known| known.timeline != home.timeline) {
+            let command = timeline_history(home.timeline);
+            let rows = replication.simple_query(&command).await?;
+            let answer = || answer("the timeline's history");
+            let mut fields = Fields::only(rows).ok_or_else(answer)?;
+            let _file = fields.text();
+            history = timeline_switches(&fields.text())
+                .collect::<Result<_, _>>()
+                .map_err(|_| answer())?;
+        }
+        Ok(Self {
+            home,
+            wal_end,
+            in_recovery: server.in_recovery,
+            history,
+        })
     }
 }
 
@@ -761,38 +818,41 @@ pub struct Slot {
     pub name: String,
     /// The process that streams from it.
     pub active_pid: Option<u32>,
-    /// Where decoding would begin; none: still being made.
+    /// Where decoding would begin; none: still being made, or lost.
     pub restart_lsn: Option<Lsn>,
     /// What was confirmed, as far as the server remembers; none: still being made.
     pub confirmed_flush_lsn: Option<Lsn>,
-    /// `wal_status`, from 13 on: `reserved`, `extended`, `unreserved`.
+    /// `wal_status`, from 13 on: `reserved`, `extended`, `unreserved`, `lost`.
     pub wal_status: Option<String>,
+    /// The server has removed WAL or rows that it needs, and why: `invalidation_reason`, where the
+    /// server tells it.
+    pub lost: Option<String>,
 }
 
 /// The slot of `database.*`'s database and `slot.name`, if there is one.
 ///
 /// Errors: [`PgError`]; `Setup` when there is one of that name that is not pgoutput's, belongs to
-/// another database, or has lost what it needs.
+/// another database, or is kept in step with a primary's.
 pub async fn slot(
     client: &mut Client,
     server: &Server,
     source: &Source,
 ) -> Result<Option<Slot>, PgError> {
-    let wal_status = if server.version >= 130_000 {
-        "wal_status"
-    } else {
-        "NULL"
-    };
-    let invalidation = if server.version >= 170_000 {
-        "invalidation_reason"
-    } else {
-        "NULL"
+    let since = |version: u32, column| {
+        if server.version >= version {
+            column
+        } else {
+            "NULL"
+        }
     };
     let rows = client
         .simple_query(&format!(
-            "SELECT plugin, database, active_pid, restart_lsn, confirmed_flush_lsn, {wal_status}, \
-                    {invalidation} \
+            "SELECT plugin, database, active_pid, restart_lsn, confirmed_flush_lsn, {}, {}, {}, {} \
              FROM pg_replication_slots WHERE slot_name = {}",
+            since(130_000, "wal_status"),
+            since(160_000, "conflicting"),
+            since(170_000, "invalidation_reason"),
+            since(170_000, "synced"),
             quote_literal(&source.slot)
         ))
         .await?;
@@ -812,19 +872,23 @@ pub async fn slot(
             database,
         });
     }
-    let slot = Slot {
+    let mut slot = Slot {
         name,
         active_pid: fields.parse(),
         restart_lsn: fields.parse(),
         confirmed_flush_lsn: fields.parse(),
         wal_status: fields.optional(),
+        lost: None,
     };
-    let reason = fields.optional();
-    if reason.is_some() || slot.wal_status.as_deref() == Some("lost") {
-        return fail(Setup::SlotLost {
-            slot: slot.name,
-            reason,
-        });
+    let conflicting = fields.flag();
+    slot.lost = match fields.optional() {
+        Some(reason) => Some(reason),
+        None if slot.wal_status.as_deref() == Some("lost") => Some("wal_removed".to_owned()),
+        None if conflicting => Some("rows_removed".to_owned()),
+        None => None,
+    };
+    if fields.flag() && server.in_recovery {
+        return fail(Setup::SlotSynced { slot: slot.name });
     }
     Ok(Some(slot))
 }

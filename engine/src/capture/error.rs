@@ -87,12 +87,10 @@ pub enum Setup {
         /// Its database.
         database: String,
     },
-    /// The server has removed WAL or rows that the slot needs.
-    SlotLost {
+    /// The slot is kept in step with the primary's of the same name.
+    SlotSynced {
         /// The slot.
         slot: String,
-        /// `invalidation_reason`, where the server tells it.
-        reason: Option<String>,
     },
     /// `publication.autocreate.mode=disabled`, and there is no publication.
     PublicationMissing {
@@ -371,7 +369,10 @@ impl Setup {
             Self::SlotPlugin { .. } | Self::SlotDatabase { .. } => {
                 "Set another slot.name, or drop the slot if nobody needs it."
             }
-            Self::SlotLost { .. } => "Drop the slot, and take a new snapshot.",
+            Self::SlotSynced { .. } => {
+                "Connect to the primary, or promote the standby; to read from the standby, give \
+                 the connector a slot.name of its own."
+            }
             Self::PublicationMissing { .. } => {
                 "Publication autocreation is disabled: create one and restart the connector."
             }
@@ -466,13 +467,11 @@ impl fmt::Display for Setup {
             Self::SlotDatabase { slot, database } => {
                 write!(f, "the slot {slot} belongs to the database {database}")
             }
-            Self::SlotLost {
-                slot,
-                reason: Some(reason),
-            } => {
-                write!(f, "the slot {slot} was invalidated ({reason})")
-            }
-            Self::SlotLost { slot, reason: None } => write!(f, "the slot {slot} was invalidated"),
+            Self::SlotSynced { slot } => write!(
+                f,
+                "the server is a standby, and its slot {slot} is kept in step with the primary's: \
+                 nobody can stream from it before the standby is promoted"
+            ),
             Self::PublicationMissing { publication } => {
                 write!(f, "there is no publication {publication}")
             }

@@ -20,7 +20,7 @@ use super::outlet::Outlet;
 use crate::net;
 use crate::produce::TopicId;
 use crate::progress::ledger::Ledger;
-use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
+use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosition};
 
 /// A position that only a keepalive moved is stored this seldom: nothing depends on it but the
 /// WAL that the server keeps.
@@ -38,6 +38,8 @@ pub(super) struct Keeper {
     topic: TopicId,
     partition: i32,
     key: Vec<u8>,
+    /// Whose positions they are.
+    home: Option<Home>,
     exactly_once: bool,
     interval: Duration,
     /// `lsn.flush.mode`: the slot is ours to move.
@@ -75,6 +77,7 @@ impl Keeper {
             topic,
             partition,
             key,
+            home: None,
             exactly_once,
             interval,
             confirms,
@@ -90,6 +93,11 @@ impl Keeper {
             confirmed: Lsn(0),
             moved: Cell::new(false),
         }
+    }
+
+    /// Whose positions are stored from now on.
+    pub(super) fn live_at(&mut self, home: Home) {
+        self.home = Some(home);
     }
 
     /// The position was stored by whoever ran before.
@@ -248,7 +256,7 @@ impl Keeper {
             self.topic,
             self.partition,
             &self.key,
-            &offsets::value(stored),
+            &offsets::value(stored, self.home),
         )
     }
 

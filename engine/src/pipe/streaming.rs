@@ -39,7 +39,7 @@ const MESSAGES: &str = "message";
 const INBOX_BYTES_MAX: usize = pgwire::frame::COPY_DATA_BYTES_MAX + 64;
 
 /// Where the stream begins, and what of it was sent before.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Begin {
     /// Asked of the server; zero: the slot's own position.
     pub lsn: Lsn,

@@ -15,6 +15,15 @@ pub enum Stored {
     Stream(StreamPosition),
 }
 
+/// Whose position it is: beside what Debezium stores, in members of our own that it ignores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Home {
+    /// The cluster's system identifier.
+    pub system_id: u64,
+    /// Its timeline: a promotion begins another.
+    pub timeline: u32,
+}
+
 /// Where an initial copy stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotPosition {
@@ -141,10 +150,10 @@ pub fn key(connector: &str, topic_prefix: &str) -> Vec<u8> {
     format!("[{name},{{\"server\":{prefix}}}]").into_bytes()
 }
 
-/// The value of the connector's offset.
+/// The value of the connector's offset, and `home` behind it.
 #[must_use]
-pub fn value(stored: &Stored) -> Vec<u8> {
-    let mut json = String::with_capacity(160);
+pub fn value(stored: &Stored, home: Option<Home>) -> Vec<u8> {
+    let mut json = String::with_capacity(240);
     match stored {
         Stored::Snapshot(at) => {
             let done = at.completed;
@@ -175,7 +184,32 @@ pub fn value(stored: &Stored) -> Vec<u8> {
             let _ = write!(json, ",\"ts_usec\":{}}}", at.ts_us);
         }
     }
+    if let Some(home) = home {
+        json.pop();
+        let Home {
+            system_id,
+            timeline,
+        } = home;
+        // As text: it has 64 bits, and a reader of JSON may have fewer.
+        let _ = write!(
+            json,
+            ",\"{SYSTEM_ID}\":\"{system_id}\",\"{TIMELINE}\":{timeline}}}"
+        );
+    }
     json.into_bytes()
+}
+
+const SYSTEM_ID: &str = "penstock_system_id";
+const TIMELINE: &str = "penstock_timeline";
+
+/// Whose position the value of an offset is; none where Debezium stored it.
+#[must_use]
+pub fn home(value: &[u8]) -> Option<Home> {
+    let value: Value = serde_json::from_slice(value).ok()?;
+    Some(Home {
+        system_id: value.get(SYSTEM_ID)?.as_str()?.parse().ok()?,
+        timeline: value.get(TIMELINE)?.as_u64()?.try_into().ok()?,
+    })
 }
 
 fn put_tx_id(json: &mut String, tx_id: Option<u64>) {
@@ -284,7 +318,14 @@ mod tests {
                 completed: false,
             }),
         ] {
-            assert_eq!(parse(&value(&stored)), Ok(stored));
+            assert_eq!(parse(&value(&stored, None)), Ok(stored));
+            assert_eq!(home(&value(&stored, None)), None);
+            let at_home = Home {
+                system_id: u64::MAX,
+                timeline: 3,
+            };
+            let value = value(&stored, Some(at_home));
+            assert_eq!((parse(&value), home(&value)), (Ok(stored), Some(at_home)));
         }
     }
 
