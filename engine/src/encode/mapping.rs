@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use md5::{Digest as _, Md5};
 
 use super::schema::{DATE, DECIMAL, Kind, Schema, TIME, TIMESTAMP, Value};
-use super::step::{Array, Binary, Step, Unit, point_wkb};
+use super::step::{Array, Binary, Bound, Spelled, Step, Unit, point_wkb};
 use crate::capture::relations::{Column, PgType, TypeKind};
 use crate::config::{self, BinaryMode, Compat, DecimalMode, HstoreMode, IntervalMode, TimeMode};
 
@@ -104,7 +104,7 @@ const TYPES: &[Line] = &[
     line("int2",        int16,       Some("0"),                      NULL,   Some(NULL)),
     line("int4",        int32,       Some("0"),                      NULL,   Some(Numbers)),
     line("int8",        int64,       Some("0"),                      NULL,   Some(Numbers)),
-    line("oid",         int64,       None,                           NULL,   Some(NULL)),
+    line("oid",         oid,         None,                           NULL,   Some(NULL)),
     line("float4",      float4,      Some("0"),                      NULL,   Some(NULL)),
     line("float8",      float8,      Some("0"),                      NULL,   Some(NULL)),
     line("numeric",     numeric,     Some("0"),                      Texts,  Some(NULL)),
@@ -118,20 +118,20 @@ const TYPES: &[Line] = &[
     line("isbn",        text,        None,                           Text,   None),
     line("uuid",        uuid,        Some(ZERO_UUID),                Text,   Some(Uuid)),
     line("json",        json,        Some("{}"),                     Text,   Some(Text)),
-    line("jsonb",       json,        Some("{}"),                     Text,   Some(Text)),
+    line("jsonb",       jsonb,       Some("{}"),                     Text,   Some(Text)),
     line("xml",         xml,         Some(""),                       Text,   None),
     line("ltree",       ltree,       None,                           Text,   Some(NULL)),
     line("tsvector",    tsvector,    None,                           Text,   None),
-    line("inet",        text,        None,                           Text,   Some(NULL)),
-    line("cidr",        text,        None,                           Text,   Some(NULL)),
-    line("macaddr",     text,        None,                           Text,   Some(NULL)),
-    line("macaddr8",    text,        None,                           Text,   Some(NULL)),
-    line("int4range",   text,        None,                           Text,   Some(NULL)),
-    line("int8range",   text,        None,                           Text,   Some(NULL)),
-    line("numrange",    text,        None,                           Text,   Some(NULL)),
-    line("tsrange",     text,        None,                           Text,   Some(NULL)),
-    line("tstzrange",   text,        None,                           Text,   Some(NULL)),
-    line("daterange",   text,        None,                           Text,   Some(NULL)),
+    line("inet",        inet,        None,                           Text,   Some(NULL)),
+    line("cidr",        cidr,        None,                           Text,   Some(NULL)),
+    line("macaddr",     mac,         None,                           Text,   Some(NULL)),
+    line("macaddr8",    mac,         None,                           Text,   Some(NULL)),
+    line("int4range",   int_range,   None,                           Text,   Some(NULL)),
+    line("int8range",   int_range,   None,                           Text,   Some(NULL)),
+    line("numrange",    num_range,   None,                           Text,   Some(NULL)),
+    line("tsrange",     ts_range,    None,                           Text,   Some(NULL)),
+    line("tstzrange",   tstz_range,  None,                           Text,   Some(NULL)),
+    line("daterange",   date_range,  None,                           Text,   Some(NULL)),
     line("bit",         bit,         Some("00"),                     NULL,   None),
     line("varbit",      varbit,      Some("0"),                      NULL,   None),
     line("date",        date,        Some("1970-01-01"),             NULL,   Some(Numbers)),
@@ -334,6 +334,48 @@ fn text(_: Settings<'_>, _: i32) -> Scalar {
     plain(Kind::String, Step::Text, empty())
 }
 
+fn oid(_: Settings<'_>, _: i32) -> Scalar {
+    plain(Kind::Int64, Step::Oid, Value::Integer(0))
+}
+
+fn spelled(spelled: Spelled) -> Scalar {
+    plain(Kind::String, Step::Spelled(spelled), empty())
+}
+
+fn inet(_: Settings<'_>, _: i32) -> Scalar {
+    let always_masked = false;
+    spelled(Spelled::Network { always_masked })
+}
+
+fn cidr(_: Settings<'_>, _: i32) -> Scalar {
+    let always_masked = true;
+    spelled(Spelled::Network { always_masked })
+}
+
+fn mac(_: Settings<'_>, _: i32) -> Scalar {
+    spelled(Spelled::Mac)
+}
+
+fn int_range(_: Settings<'_>, _: i32) -> Scalar {
+    spelled(Spelled::Range(Bound::Integer))
+}
+
+fn num_range(_: Settings<'_>, _: i32) -> Scalar {
+    spelled(Spelled::Range(Bound::Numeric))
+}
+
+fn date_range(_: Settings<'_>, _: i32) -> Scalar {
+    spelled(Spelled::Range(Bound::Date))
+}
+
+fn ts_range(_: Settings<'_>, _: i32) -> Scalar {
+    spelled(Spelled::Range(Bound::Timestamp { zoned: false }))
+}
+
+fn tstz_range(_: Settings<'_>, _: i32) -> Scalar {
+    spelled(Spelled::Range(Bound::Timestamp { zoned: true }))
+}
+
 fn uuid(_: Settings<'_>, _: i32) -> Scalar {
     named(Kind::String, "io.debezium.data.Uuid", Step::Uuid, empty())
 }
@@ -342,19 +384,25 @@ fn json(_: Settings<'_>, _: i32) -> Scalar {
     named(Kind::String, "io.debezium.data.Json", Step::Text, empty())
 }
 
+fn jsonb(_: Settings<'_>, _: i32) -> Scalar {
+    let step = Step::Spelled(Spelled::Json);
+    named(Kind::String, "io.debezium.data.Json", step, empty())
+}
+
 fn xml(_: Settings<'_>, _: i32) -> Scalar {
     named(Kind::String, "io.debezium.data.Xml", Step::Text, empty())
 }
 
 fn ltree(_: Settings<'_>, _: i32) -> Scalar {
-    named(Kind::String, "io.debezium.data.Ltree", Step::Text, empty())
+    let step = Step::Spelled(Spelled::Json);
+    named(Kind::String, "io.debezium.data.Ltree", step, empty())
 }
 
 fn tsvector(_: Settings<'_>, _: i32) -> Scalar {
     named(
         Kind::String,
         "io.debezium.data.Tsvector",
-        Step::Text,
+        Step::Spelled(Spelled::Lexemes),
         empty(),
     )
 }

@@ -11,6 +11,7 @@
 //! `envelope` what surrounds a row and every record that is not a row; `form` how leaves look in
 //! Avro and in JSON.
 
+mod binary;
 pub mod envelope;
 mod form;
 mod mapping;

@@ -383,6 +383,16 @@ pub(crate) fn parse_binary(bytes: &[u8]) -> Result<Decimal, NotANumber> {
     }
     // The number is the groups, as an integer, × 10000^(weight + 1 - count).
     let shift = i64::from(word(2).cast_signed()) + 1 - i64::try_from(count).unwrap_or(0);
+    // Sixteen digits fit a machine word, and what the scale drops are zeros.
+    if count <= 4
+        && let Ok(fraction) = u32::try_from(-shift * 4)
+        && let Some(dropped) = fraction.checked_sub(scale)
+        && dropped < 4
+    {
+        let value = groups.fold(0_u64, |value, group| value * 10_000 + u64::from(group));
+        let value = i128::from(value / [1, 10, 100, 1000][dropped as usize]);
+        return Ok(Decimal::new(if negative { -value } else { value }, scale));
+    }
     let integer = if count <= GROUPS {
         let value = groups.fold(0_i128, |value, group| value * 10_000 + i128::from(group));
         Unscaled::Narrow(if negative { -value } else { value })

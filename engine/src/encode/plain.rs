@@ -11,11 +11,11 @@ impl Step {
     pub(crate) fn value(&self, text: &[u8]) -> Result<Value, Fault> {
         let string = || Ok(Value::String(String::from_utf8_lossy(text).into_owned()));
         match self {
-            Self::Text | Self::Uuid => string(),
+            Self::Text | Self::Uuid | Self::Spelled(_) => string(),
             Self::Boolean => flag(text, b"t", b"f"),
             Self::Bit => flag(text, b"1", b"0"),
             Self::Bits => bits(text),
-            Self::Integer => parsed::<i64>(text).map(Value::Integer),
+            Self::Integer | Self::Oid => parsed::<i64>(text).map(Value::Integer),
             Self::Float => parsed::<f32>(text).map(Value::Float),
             Self::Double | Self::DecimalDouble => parsed::<f64>(text).map(Value::Double),
             Self::Decimal(scale) | Self::DecimalNumber(scale) => Ok(Value::Bytes(

@@ -371,6 +371,15 @@ impl RowEncoder {
         })
     }
 
+    /// Whether every column can be read from its binary form. Where not, rows must come as text.
+    #[must_use]
+    pub fn reads_binary(&self) -> bool {
+        let parts = self.key.iter().chain([&self.value]);
+        parts
+            .flat_map(|part| &part.columns)
+            .all(|column| column.step.reads_binary())
+    }
+
     /// Where records go.
     #[must_use]
     pub fn topic(&self) -> &str {

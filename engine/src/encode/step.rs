@@ -21,14 +21,18 @@ pub(crate) enum Step {
     Bit,
     /// A bit string: little-endian bytes, without the zero bytes at the end.
     Bits,
-    /// int2, int4, int8, oid.
+    /// int2, int4, int8.
     Integer,
+    /// oid: four bytes without a sign.
+    Oid,
     /// float4
     Float,
     /// float8
     Double,
     /// A string as it is.
     Text,
+    /// A string whose binary form is not its text.
+    Spelled(Spelled),
     /// uuid: text as it is.
     Uuid,
     /// numeric as a Decimal of this scale.
@@ -112,6 +116,30 @@ pub(crate) struct Array {
     pub(crate) scratch: Mutex<Vec<u8>>,
 }
 
+/// A type that is a string in Connect, by what its binary form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelled {
+    /// jsonb, ltree: a version, and the text.
+    Json,
+    /// inet, and cidr, whose mask is always printed.
+    Network { always_masked: bool },
+    /// macaddr, macaddr8
+    Mac,
+    /// tsvector
+    Lexemes,
+    /// A range of such values.
+    Range(Bound),
+}
+
+/// What a range is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Integer,
+    Numeric,
+    Date,
+    Timestamp { zoned: bool },
+}
+
 /// What a time is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -149,7 +177,7 @@ impl Fault {
     }
 }
 
-type Done = Result<(), Fault>;
+pub(crate) type Done = Result<(), Fault>;
 
 pub(crate) const NUMBER: Fault = Fault::Malformed("a number");
 
@@ -158,8 +186,8 @@ impl Step {
     #[inline]
     pub(crate) fn text<F: Form>(&self, text: &[u8], out: &mut Vec<u8>) -> Done {
         match self {
-            Self::Text | Self::Uuid => F::string(out, text),
-            Self::Integer => {
+            Self::Text | Self::Uuid | Self::Spelled(_) => F::string(out, text),
+            Self::Integer | Self::Oid => {
                 let value = parse_integer(text).ok_or(Fault::Malformed("an integer"))?;
                 F::integer_text(out, text, value);
             }
@@ -255,75 +283,6 @@ impl Step {
         }
         Ok(())
     }
-
-    /// Appends the value whose binary form PostgreSQL sent. On an error, `out` may have grown.
-    pub(crate) fn binary<F: Form>(&self, bytes: &[u8], out: &mut Vec<u8>) -> Done {
-        const WIDTH: Fault = Fault::Malformed("the binary form of the type");
-        match self {
-            Self::Text => F::string(out, bytes),
-            Self::Boolean => match bytes {
-                [1] => F::boolean(out, true),
-                [0] => F::boolean(out, false),
-                _ => return Err(WIDTH),
-            },
-            Self::Integer => F::integer(out, binary_integer(bytes).ok_or(WIDTH)?),
-            Self::Float => {
-                let bytes = bytes.try_into().map_err(|_| WIDTH)?;
-                F::float(out, f32::from_be_bytes(bytes));
-            }
-            Self::Double => {
-                let bytes = bytes.try_into().map_err(|_| WIDTH)?;
-                F::double(out, f64::from_be_bytes(bytes));
-            }
-            Self::Uuid => {
-                let bytes: [u8; 16] = bytes.try_into().map_err(|_| WIDTH)?;
-                F::ascii(out, |out| put_uuid(&bytes, out));
-            }
-            Self::Bytea(binary) => put_binary::<F>(bytes, *binary, out),
-            Self::Date { wrap } => F::integer(out, count_date(binary_date(bytes)?, *wrap)),
-            Self::DateText { wrap } => {
-                put_date_text::<F>(count_date(binary_date(bytes)?, *wrap), out);
-            }
-            Self::Time(unit) => {
-                F::integer(out, count_time(binary_integer(bytes).ok_or(WIDTH)?, *unit));
-            }
-            Self::TimeText => put_clock_text::<F>(binary_integer(bytes).ok_or(WIDTH)?, out),
-            Self::Timestamp { unit, wrap } => {
-                let point = Instant::from_postgres(binary_integer(bytes).ok_or(WIDTH)?);
-                F::integer(out, count_timestamp(point, *unit, *wrap)?);
-            }
-            Self::TimestampText => {
-                let point = Instant::from_postgres(binary_integer(bytes).ok_or(WIDTH)?);
-                put_timestamp_text::<F>(point, out);
-            }
-            Self::ZonedTimestamp(digits) => {
-                let point = Instant::from_postgres(binary_integer(bytes).ok_or(WIDTH)?);
-                put_zoned_timestamp::<F>(point, *digits, out);
-            }
-            Self::Decimal(scale) => {
-                number::put::<F>(&binary_decimal(bytes)?.rescale(*scale), out);
-            }
-            Self::DecimalNumber(scale) => binary_decimal(bytes)?.rescale(*scale).put_java(out),
-            Self::DecimalVariable => number::put_variable::<F>(binary_decimal(bytes)?, out),
-            Self::DecimalDouble => {
-                let value = match number::parse_binary(bytes) {
-                    Ok(decimal) => decimal.to_double(),
-                    Err(NotANumber::Nan) => f64::NAN,
-                    Err(NotANumber::Infinity) => f64::INFINITY,
-                    Err(NotANumber::NegativeInfinity) => f64::NEG_INFINITY,
-                    Err(NotANumber::Malformed) => return Err(WIDTH),
-                };
-                F::double(out, value);
-            }
-            Self::Masked(stars) => F::string(out, stars.as_bytes()),
-            Self::Cut { units, step } if matches!(**step, Self::Text) => {
-                F::string(out, cut(bytes, *units));
-            }
-            Self::Hashed(hash) => F::ascii(out, |out| hash.put(bytes, out)),
-            _ => return Err(Fault::Malformed("the text form of the type")),
-        }
-        Ok(())
-    }
 }
 
 /// Text is cut as text, bytes as bytes, after they were converted.
@@ -364,22 +323,7 @@ fn parse_integer(text: &[u8]) -> Option<i64> {
     }
 }
 
-fn binary_integer(bytes: &[u8]) -> Option<i64> {
-    match *bytes {
-        [a, b] => Some(i16::from_be_bytes([a, b]).into()),
-        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
-        _ => Some(i64::from_be_bytes(bytes.try_into().ok()?)),
-    }
-}
-
-fn binary_date(bytes: &[u8]) -> Result<Point<i64>, Fault> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| Fault::Malformed("the binary form of a date"))?;
-    Ok(time::date_from_postgres(i32::from_be_bytes(bytes)))
-}
-
-fn decimal_fault(fault: NotANumber) -> Fault {
+pub(crate) fn decimal_fault(fault: NotANumber) -> Fault {
     match fault {
         NotANumber::Malformed => NUMBER,
         _ => Fault::Unrepresentable("a finite number"),
@@ -389,10 +333,6 @@ fn decimal_fault(fault: NotANumber) -> Fault {
 #[inline]
 fn parse_decimal(text: &[u8]) -> Result<Decimal, Fault> {
     number::parse(text).map_err(decimal_fault)
-}
-
-fn binary_decimal(bytes: &[u8]) -> Result<Decimal, Fault> {
-    number::parse_binary(bytes).map_err(decimal_fault)
 }
 
 pub(crate) fn parse_money(text: &[u8], scale: u32) -> Result<Decimal, Fault> {
@@ -441,27 +381,34 @@ fn put_float<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
 }
 
 fn put_double<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
-    // In JSON the server's shortest digits only change their layout.
-    if !F::WORDLESS && is_finite_text(text) && text.len() <= 24 {
-        put_java_float(out, text);
-    } else {
-        F::double(out, parse_double(text)?);
-    }
+    F::double(out, parse_double(text)?);
     Ok(())
 }
 
 fn put_decimal_text<F: Form>(text: &[u8], scale: Option<u32>, out: &mut Vec<u8>) -> Done {
-    match (number::parse(text), scale) {
-        (Ok(decimal), Some(scale)) if decimal.scale() != scale => {
+    match number::parse(text) {
+        Ok(decimal) if scale.is_none_or(|scale| decimal.scale() == scale) => F::string(out, text),
+        parsed => put_decimal_name::<F>(parsed, scale, out)?,
+    }
+    Ok(())
+}
+
+pub(crate) fn put_decimal_name<F: Form>(
+    parsed: Result<Decimal, NotANumber>,
+    scale: Option<u32>,
+    out: &mut Vec<u8>,
+) -> Done {
+    match parsed {
+        Ok(decimal) => {
+            let scale = scale.unwrap_or_else(|| decimal.scale());
             let decimal = decimal.rescale(scale);
             F::ascii(out, |out| decimal.put_plain(out));
         }
-        (Ok(_), _) => F::string(out, text),
         // Java's names of these, as Debezium prints them.
-        (Err(NotANumber::Nan), _) => F::string(out, b"NAN"),
-        (Err(NotANumber::Infinity), _) => F::string(out, b"POSITIVE_INFINITY"),
-        (Err(NotANumber::NegativeInfinity), _) => F::string(out, b"NEGATIVE_INFINITY"),
-        (Err(NotANumber::Malformed), _) => return Err(NUMBER),
+        Err(NotANumber::Nan) => F::string(out, b"NAN"),
+        Err(NotANumber::Infinity) => F::string(out, b"POSITIVE_INFINITY"),
+        Err(NotANumber::NegativeInfinity) => F::string(out, b"NEGATIVE_INFINITY"),
+        Err(NotANumber::Malformed) => return Err(NUMBER),
     }
     Ok(())
 }
@@ -510,7 +457,7 @@ pub(crate) fn count_timestamp(point: Point<Instant>, unit: Unit, wrap: bool) -> 
     counted.ok_or(Fault::Unrepresentable("a timestamp that 64 bits can count"))
 }
 
-fn put_date_text<F: Form>(days: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_date_text<F: Form>(days: i64, out: &mut Vec<u8>) {
     F::ascii(out, |out| {
         time::put_date(out, days);
         out.push(b'Z');
@@ -518,7 +465,7 @@ fn put_date_text<F: Form>(days: i64, out: &mut Vec<u8>) {
 }
 
 /// Midnight at the day's end is its beginning.
-fn put_clock_text<F: Form>(micros: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_clock_text<F: Form>(micros: i64, out: &mut Vec<u8>) {
     let micros = micros.rem_euclid(86_400_000_000).unsigned_abs();
     F::ascii(out, |out| {
         time::put_clock(out, micros / 1_000_000);
@@ -527,7 +474,7 @@ fn put_clock_text<F: Form>(micros: i64, out: &mut Vec<u8>) {
     });
 }
 
-fn put_timestamp_text<F: Form>(point: Point<Instant>, out: &mut Vec<u8>) {
+pub(crate) fn put_timestamp_text<F: Form>(point: Point<Instant>, out: &mut Vec<u8>) {
     let instant = match point {
         Point::At(instant) => instant,
         Point::Future => Instant::from_micros(FUTURE_MS * 1000),
@@ -541,7 +488,11 @@ fn put_timestamp_text<F: Form>(point: Point<Instant>, out: &mut Vec<u8>) {
 }
 
 #[inline]
-fn put_zoned_timestamp<F: Form>(point: Point<Instant>, digits: usize, out: &mut Vec<u8>) {
+pub(crate) fn put_zoned_timestamp<F: Form>(
+    point: Point<Instant>,
+    digits: usize,
+    out: &mut Vec<u8>,
+) {
     match point {
         Point::At(instant) => F::ascii(out, |out| {
             time::put_date_time(out, instant.seconds);
@@ -602,7 +553,7 @@ pub(crate) fn put_uuid(bytes: &[u8; 16], out: &mut Vec<u8>) {
 }
 
 /// Appends bytes as `binary.handling.mode` says.
-fn put_binary<F: Form>(bytes: &[u8], binary: Binary, out: &mut Vec<u8>) {
+pub(crate) fn put_binary<F: Form>(bytes: &[u8], binary: Binary, out: &mut Vec<u8>) {
     match binary {
         Binary::Bytes => F::bytes(out, bytes),
         binary => F::ascii(out, |out| put_binary_text(bytes, binary, out)),
@@ -711,7 +662,7 @@ fn unescape_bytea(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-type Pair = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Pair = (Vec<u8>, Option<Vec<u8>>);
 
 /// `"k"=>"v", "n"=>NULL`, in the order of the text.
 fn parse_hstore(text: &[u8]) -> Result<Vec<Pair>, Fault> {
@@ -771,7 +722,7 @@ pub(crate) fn java_order<T>(mut entries: Vec<T>, key: impl Fn(&T) -> &[u8]) -> V
     entries
 }
 
-fn put_hstore_json(pairs: &[Pair], out: &mut Vec<u8>) {
+pub(crate) fn put_hstore_json(pairs: &[Pair], out: &mut Vec<u8>) {
     use super::form::put_json_string;
     out.push(b'{');
     for (index, (key, value)) in pairs.iter().enumerate() {
@@ -788,7 +739,7 @@ fn put_hstore_json(pairs: &[Pair], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn put_hstore_map<F: Form>(pairs: &[Pair], out: &mut Vec<u8>) {
+pub(crate) fn put_hstore_map<F: Form>(pairs: &[Pair], out: &mut Vec<u8>) {
     let mark = F::open_map(out);
     for (index, (key, value)) in pairs.iter().enumerate() {
         F::map_key(out, index, key);
@@ -819,6 +770,11 @@ fn put_point<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
         parse_double(x).map_err(|_| POINT)?,
         parse_double(y).map_err(|_| POINT)?,
     );
+    put_point_of::<F>(x, y, out);
+    Ok(())
+}
+
+pub(crate) fn put_point_of<F: Form>(x: f64, y: f64, out: &mut Vec<u8>) {
     F::field(out, "{\"x\":");
     F::double(out, x);
     F::field(out, ",\"y\":");
@@ -829,7 +785,6 @@ fn put_point<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
     F::field(out, ",\"srid\":");
     F::null(out);
     F::end_struct(out);
-    Ok(())
 }
 
 /// Well-known binary of a point, little-endian.
@@ -842,11 +797,17 @@ pub(crate) fn point_wkb(x: f64, y: f64) -> [u8; 21] {
 }
 
 fn put_geometry<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
-    const GEOMETRY: Fault = Fault::Malformed("EWKB in hex");
     if !is_hex(text) {
         return Err(GEOMETRY);
     }
     let wkb: Vec<u8> = text.chunks_exact(2).map(hex_byte).collect();
+    put_wkb::<F>(&wkb, out)
+}
+
+const GEOMETRY: Fault = Fault::Malformed("EWKB");
+
+/// Extended well-known binary, and the reference system that it names.
+pub(crate) fn put_wkb<F: Form>(wkb: &[u8], out: &mut Vec<u8>) -> Done {
     let word = |at: usize| {
         let bytes = <[u8; 4]>::try_from(wkb.get(at..at + 4)?).ok()?;
         Some(if wkb[0] == 1 {
@@ -857,7 +818,7 @@ fn put_geometry<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
     };
     let has_srid = word(1).ok_or(GEOMETRY)? & 0x2000_0000 != 0;
     F::field(out, "{\"wkb\":");
-    F::bytes(out, &wkb);
+    F::bytes(out, wkb);
     F::field(out, ",\"srid\":");
     if has_srid {
         F::some(out);
@@ -979,7 +940,7 @@ impl Array {
         Ok(())
     }
 
-    fn null_element<F: Form>(&self, out: &mut Vec<u8>) -> Done {
+    pub(crate) fn null_element<F: Form>(&self, out: &mut Vec<u8>) -> Done {
         if !self.optional {
             return Err(Fault::Unrepresentable("an array without NULL"));
         }

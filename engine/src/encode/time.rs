@@ -330,6 +330,20 @@ pub(crate) fn parse_interval(text: &[u8]) -> Option<Interval> {
 }
 
 impl Interval {
+    /// From the binary form. None: infinite.
+    pub(crate) fn from_postgres(months: i32, days: i32, micros: i64) -> Option<Self> {
+        let past = (months, days, micros) == (i32::MIN, i32::MIN, i64::MIN);
+        let future = (months, days, micros) == (i32::MAX, i32::MAX, i64::MAX);
+        (!past && !future).then(|| Self {
+            years: (months / 12).into(),
+            months: (months % 12).into(),
+            days: days.into(),
+            hours: micros / 3_600_000_000,
+            minutes: micros / 60_000_000 % 60,
+            micros: micros % 60_000_000,
+        })
+    }
+
     /// Microseconds, a month taken as 365.25/12 days; computed as Java computes it, in doubles.
     #[allow(
         clippy::cast_precision_loss,
@@ -408,6 +422,51 @@ pub(crate) fn put_date(out: &mut Vec<u8>, days: i64) {
     put_pair(out, month);
     out.push(b'-');
     put_pair(out, day);
+}
+
+/// Appends a date as PostgreSQL prints it: `2020-02-29`, ` BC` behind it before year 1.
+pub(crate) fn put_postgres_date(out: &mut Vec<u8>, date: Point<i64>) {
+    let Some(days) = finite(out, date) else {
+        return;
+    };
+    let era = put_year_of_era(out, days);
+    out.extend_from_slice(era);
+}
+
+/// Appends a timestamp as PostgreSQL prints it in UTC: `2020-02-29 12:34:56.789+00`.
+pub(crate) fn put_postgres_timestamp(out: &mut Vec<u8>, point: Point<Instant>, zoned: bool) {
+    let Some(instant) = finite(out, point) else {
+        return;
+    };
+    let era = put_year_of_era(out, instant.seconds.div_euclid(DAY_S));
+    out.push(b' ');
+    put_clock(out, instant.seconds.rem_euclid(DAY_S).unsigned_abs());
+    put_fraction_trimmed(out, instant.micros.into());
+    if zoned {
+        out.extend_from_slice(b"+00");
+    }
+    out.extend_from_slice(era);
+}
+
+fn finite<T>(out: &mut Vec<u8>, point: Point<T>) -> Option<T> {
+    match point {
+        Point::At(at) => return Some(at),
+        Point::Future => out.extend_from_slice(b"infinity"),
+        Point::Past => out.extend_from_slice(b"-infinity"),
+    }
+    None
+}
+
+/// Appends the date with its year counted from its era's beginning; the answer is the era's mark.
+fn put_year_of_era(out: &mut Vec<u8>, days: i64) -> &'static [u8] {
+    let (year, month, day) = date_of(days);
+    let before = year <= 0;
+    put_padded(out, if before { 1 - year } else { year }.unsigned_abs(), 4);
+    out.push(b'-');
+    put_pair(out, month);
+    out.push(b'-');
+    put_pair(out, day);
+    if before { b" BC" } else { b"" }
 }
 
 /// Appends `HH:MM:SS` of the seconds of a day.
