@@ -88,6 +88,34 @@ pub fn bind(
     parameters: &[Option<&[u8]>],
     result_formats: &[i16],
 ) {
+    let put = |index: usize, out: &mut Vec<u8>| {
+        let parameter = parameters.get(index).copied().flatten();
+        parameter.is_some_and(|bytes| {
+            out.extend_from_slice(bytes);
+            true
+        })
+    };
+    let count = parameters.len();
+    bind_with(
+        out,
+        portal,
+        statement,
+        parameter_formats,
+        (count, put),
+        result_formats,
+    );
+}
+
+/// As [`bind`], for parameters that are written where they go: how many there are, and what
+/// appends one by its index, or says `false` for NULL.
+pub fn bind_with(
+    out: &mut Vec<u8>,
+    portal: &str,
+    statement: &str,
+    parameter_formats: &[i16],
+    (count, mut put): (usize, impl FnMut(usize, &mut Vec<u8>) -> bool),
+    result_formats: &[i16],
+) {
     let mut message = Length::open(out, b'B');
     let body = message.body();
     put_cstr(body, portal.as_bytes());
@@ -96,14 +124,18 @@ pub fn bind(
     for &format in parameter_formats {
         put_i16(body, format);
     }
-    put_count(body, parameters.len());
-    for parameter in parameters {
-        match parameter.map(|bytes| (bytes, i32::try_from(bytes.len()))) {
-            Some((bytes, Ok(length))) => {
-                put_i32(body, length);
-                body.extend_from_slice(bytes);
-            }
-            _ => put_i32(body, -1),
+    put_count(body, count);
+    for index in 0..count {
+        let at = body.len();
+        put_i32(body, -1);
+        let length = match put(index, body) {
+            true => i32::try_from(body.len() - at - 4).ok(),
+            false => None,
+        };
+        match (length, body.get_mut(at..at + 4)) {
+            (Some(length), Some(place)) => place.copy_from_slice(&length.to_be_bytes()),
+            // NULL, and what no message can hold.
+            _ => body.truncate(at + 4),
         }
     }
     put_count(body, result_formats.len());

@@ -415,6 +415,21 @@ impl Session {
         Ok(())
     }
 
+    /// See [`frontend::bind_with`].
+    pub fn bind_with(
+        &mut self,
+        out: &mut Vec<u8>,
+        portal: &str,
+        statement: &str,
+        parameter_formats: &[i16],
+        parameters: (usize, impl FnMut(usize, &mut Vec<u8>) -> bool),
+    ) -> Result<(), Error> {
+        self.command("Bind")?;
+        frontend::bind_with(out, portal, statement, parameter_formats, parameters, &[]);
+        self.unsynced = true;
+        Ok(())
+    }
+
     /// See [`frontend::execute`].
     pub fn execute(&mut self, out: &mut Vec<u8>, portal: &str, rows_max: i32) -> Result<(), Error> {
         self.command("Execute")?;
@@ -766,6 +781,66 @@ mod tests {
     }
 
     proptest! {
+        /// Runs of extended messages are answered each by its own ReadyForQuery, however many are
+        /// under way, and an error in one does not reach the next.
+        #[test]
+        fn runs_of_a_pipeline_are_answered_in_order(fails in proptest::collection::vec(any::<bool>(), 1..20)) {
+            let mut session = settled();
+            let mut out = Vec::new();
+            for _ in &fails {
+                let put = |_: usize, out: &mut Vec<u8>| { out.push(b'1'); true };
+                session.bind_with(&mut out, "", "s", &[], (1, put)).unwrap();
+                session.execute(&mut out, "", 0).unwrap();
+                session.sync(&mut out).unwrap();
+            }
+            prop_assert!(!session.ready());
+            let mut answers = Vec::new();
+            for fails in &fails {
+                answers.extend(message(b'2', b""));
+                answers.extend(match fails {
+                    true => message(b'E', b"SERROR\0C40P01\0Mdeadlock detected\0\0"),
+                    false => message(b'C', b"INSERT 0 1\0"),
+                });
+                answers.extend(message(b'Z', b"I"));
+            }
+            let events = feed(&mut session, &answers, &mut out).unwrap();
+            let errors = events.iter().filter(|event| event.starts_with("ServerError")).count();
+            prop_assert_eq!(errors, fails.iter().filter(|fails| **fails).count());
+            prop_assert!(session.ready());
+            let late = message(b'2', b"");
+            prop_assert!(feed(&mut session, &late, &mut out).is_err(), "nothing is owed any more");
+        }
+
+        /// Parameters written in place are those of a list.
+        #[test]
+        fn both_ways_to_bind_agree(
+            parameters in proptest::collection::vec(any::<Option<Vec<u8>>>(), 0..8),
+            formats in proptest::collection::vec(0i16..2, 0..3),
+        ) {
+            let views: Vec<_> = parameters.iter().map(|value| value.as_deref()).collect();
+            let (mut listed, mut placed) = (Vec::new(), Vec::new());
+            frontend::bind(&mut listed, "p", "s", &formats, &views, &[]);
+            // Written by hand, from the documentation.
+            let mut body = b"p\0s\0".to_vec();
+            body.extend(u16::try_from(formats.len()).unwrap().to_be_bytes());
+            formats.iter().for_each(|format| body.extend(format.to_be_bytes()));
+            body.extend(u16::try_from(views.len()).unwrap().to_be_bytes());
+            for view in &views {
+                let length = view.map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap());
+                body.extend(length.to_be_bytes());
+                body.extend(view.unwrap_or_default());
+            }
+            body.extend([0, 0]);
+            prop_assert_eq!(&listed, &message(b'B', &body));
+            let put = |index: usize, out: &mut Vec<u8>| {
+                // What is appended beside a NULL does not count.
+                out.extend(views[index].unwrap_or(b"x"));
+                views[index].is_some()
+            };
+            frontend::bind_with(&mut placed, "p", "s", &formats, (views.len(), put), &[]);
+            prop_assert_eq!(placed, listed);
+        }
+
         /// However the bytes are cut, the events are those of the whole.
         #[test]
         fn every_cut_gives_the_same_events(cuts in proptest::collection::vec(1usize..40, 1..20)) {

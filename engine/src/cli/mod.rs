@@ -12,6 +12,8 @@ use tracing_subscriber::EnvFilter;
 pub mod check;
 pub mod demo;
 pub mod exit;
+pub mod latency;
+pub mod server;
 pub mod signal;
 pub mod standalone;
 

@@ -13,7 +13,6 @@
 
 pub mod change;
 pub mod follow;
-pub mod latency;
 pub mod screen;
 pub mod settings;
 pub mod shopper;
@@ -32,11 +31,11 @@ use tokio::sync::{mpsc, watch as watching};
 use self::follow::Follower;
 use self::screen::{Paste, Screen};
 pub use self::settings::Arguments;
-use self::settings::Server;
 use self::show::Show;
 use self::store::Store;
 use self::watch::{Seen, Sight, Viewer};
 use super::exit::{Exit, Report};
+use super::server::Server;
 use super::signal;
 use super::standalone;
 use crate::config::{Config, Converter};
@@ -77,7 +76,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 ///
 /// Why it could not start, or why the pipe stopped.
 pub async fn run(arguments: &Arguments) -> Result<(), Report> {
-    let server = Server::find(arguments, |name| std::env::var(name).ok());
+    let server = Server::find(&arguments.address, |name| std::env::var(name).ok());
     let server = server.map_err(|what| Report::new(Exit::Usage, what))?;
     if arguments.print_config {
         return print_config(arguments, &server);

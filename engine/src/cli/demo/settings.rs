@@ -2,11 +2,12 @@
 //! would write for the same job on servers of their own.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::{PUBLICATION, SLOT, TABLES, TOPIC_PREFIX};
+use crate::cli::server::{Address, Server};
 use crate::config::Properties;
 
 /// Show the whole product on one screen, against a bike store in PostgreSQL.
@@ -17,21 +18,9 @@ use crate::config::Properties;
 /// run Apache Kafka and `penstock standalone`.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
-    /// PostgreSQL's address; without it, $PGHOST and $PGPORT as psql reads them.
-    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "socket")]
-    pub postgres: Option<String>,
-    /// The directory of PostgreSQL's Unix socket.
-    #[arg(long, value_name = "DIR")]
-    pub socket: Option<PathBuf>,
-    /// The user, who must be allowed to replicate [env: PGUSER; else the system's user].
-    #[arg(long)]
-    pub user: Option<String>,
-    /// The user's password [env: PGPASSWORD, where other users cannot read it].
-    #[arg(long)]
-    pub password: Option<String>,
-    /// The database [env: PGDATABASE; else named as the user].
-    #[arg(long)]
-    pub database: Option<String>,
+    /// PostgreSQL, and a user who must be allowed to replicate.
+    #[command(flatten)]
+    pub address: Address,
     /// Create the bike store, schema `store`, where there is none.
     #[arg(long)]
     pub load_store: bool,
@@ -65,95 +54,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Where PostgreSQL is and who we are there.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Server {
-    /// A name or an address; with a `/` in front, the directory of a Unix socket.
-    pub host: String,
-    /// The port, of the socket's name too.
-    pub port: u16,
-    /// The user.
-    pub user: String,
-    /// The password. Never printed.
-    pub password: Option<String>,
-    /// The database.
-    pub database: String,
-}
-
-/// Prints everything but the password.
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            host,
-            port,
-            user,
-            database,
-            ..
-        } = self;
-        write!(f, "Server({user}@{host}:{port}/{database})")
-    }
-}
-
-const PORT: u16 = 5432;
-/// Where Debian's PostgreSQL, and so its psql, has the socket.
-const SOCKETS: &str = "/var/run/postgresql";
-
 impl Server {
-    /// What the command line says; where it is silent, what `env` says, as psql would read it.
-    ///
-    /// Errors: what is wrong with an address or a port.
-    pub fn find(
-        arguments: &Arguments,
-        env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, String> {
-        let env = |name| env(name).filter(|value| !value.is_empty());
-        let env_port = match env("PGPORT") {
-            Some(port) => port
-                .parse()
-                .map_err(|_| format!("PGPORT={port} is no port"))?,
-            None => PORT,
-        };
-        let (host, port) = match (&arguments.postgres, &arguments.socket) {
-            (Some(address), _) => split_address(address)?,
-            (None, Some(directory)) => {
-                let directory =
-                    std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
-                (
-                    directory.display().to_string(),
-                    socket_port(&directory).unwrap_or(env_port),
-                )
-            }
-            (None, None) => {
-                let there = Path::new(SOCKETS)
-                    .join(format!(".s.PGSQL.{env_port}"))
-                    .exists();
-                let usual = if there { SOCKETS } else { "localhost" };
-                (env("PGHOST").unwrap_or_else(|| usual.to_owned()), env_port)
-            }
-        };
-        let user = arguments.user.clone().or_else(|| env("PGUSER"));
-        let user = user.or_else(|| env("USER")).or_else(|| env("LOGNAME"));
-        let user = user.unwrap_or_else(|| "postgres".to_owned());
-        let database = arguments.database.clone().or_else(|| env("PGDATABASE"));
-        Ok(Self {
-            host,
-            port,
-            database: database.unwrap_or_else(|| user.clone()),
-            user,
-            password: arguments.password.clone().or_else(|| env("PGPASSWORD")),
-        })
-    }
-
-    /// `db.example.org:5432`, `/run/postgresql:5432`
-    #[must_use]
-    pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
     /// The connector's file as one would keep it: with a slot that stays, and no password.
     #[must_use]
     pub fn connector(&self) -> Lines {
@@ -189,6 +90,9 @@ impl Server {
     #[must_use]
     pub fn connector_properties(&self) -> Properties {
         let mut properties = properties(self.connector());
+        for (name, value) in self.more.iter() {
+            properties.insert(name, value);
+        }
         // The slot goes with each run, and a stored position means nothing without it.
         properties.insert("snapshot.mode", "always");
         if let Some(password) = &self.password {
@@ -234,127 +138,21 @@ pub fn text(lines: &Lines) -> String {
         .collect()
 }
 
-/// `host`, `host:port`, `[::1]:port`
-fn split_address(address: &str) -> Result<(String, u16), String> {
-    let (host, port) = match address
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        Some((host, "")) => (host, None),
-        Some((host, rest)) => (host, Some(rest.strip_prefix(':').unwrap_or(rest))),
-        None => match address.rsplit_once(':') {
-            // More than one colon: an IPv6 address by itself.
-            Some((host, port)) if !host.contains(':') => (host, Some(port)),
-            _ => (address, None),
-        },
-    };
-    let port = match port {
-        None => PORT,
-        Some(port) => port
-            .parse()
-            .map_err(|_| format!("--postgres {address}: no port"))?,
-    };
-    if host.is_empty() {
-        return Err(format!("--postgres {address}: no host"));
-    }
-    Ok((host.to_owned(), port))
-}
-
-/// The port in the name of a directory's one socket, `.s.PGSQL.5433`.
-fn socket_port(directory: &Path) -> Option<u16> {
-    let names = std::fs::read_dir(directory)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.file_name());
-    let mut ports = names.filter_map(|name| name.to_str()?.strip_prefix(".s.PGSQL.")?.parse().ok());
-    let port = ports.next()?;
-    ports.next().is_none().then_some(port)
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
     use crate::config::Config;
 
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
-    fn found(line: &str, env: &[(&str, &str)]) -> Result<Server, String> {
-        let words = std::iter::once("demo").chain(line.split_whitespace());
-        let arguments = Line::try_parse_from(words).unwrap().arguments;
-        let env = |name: &str| {
-            let entry = env.iter().find(|(known, _)| *known == name);
-            entry.map(|(_, value)| (*value).to_owned())
-        };
-        Server::find(&arguments, env)
-    }
-
-    fn server(host: &str, port: u16, user: &str, password: Option<&str>, database: &str) -> Server {
-        Server {
-            host: host.to_owned(),
-            port,
-            user: user.to_owned(),
-            password: password.map(str::to_owned),
-            database: database.to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_command_line_wins_over_the_environment() {
-        let env = [
-            ("PGHOST", "db"),
-            ("PGPORT", "5433"),
-            ("PGUSER", "ana"),
-            ("PGPASSWORD", "secret"),
-            ("PGDATABASE", "bikes"),
-        ];
-        assert_eq!(
-            found("", &env),
-            Ok(server("db", 5433, "ana", Some("secret"), "bikes"))
-        );
-        let line = "--postgres other:5434 --user rui --password x --database shop";
-        assert_eq!(
-            found(line, &env),
-            Ok(server("other", 5434, "rui", Some("x"), "shop"))
-        );
-        let bare = found("--postgres h", &[("USER", "me"), ("PGPORT", "1")]);
-        assert_eq!(bare, Ok(server("h", 5432, "me", None, "me")));
-        assert!(found("", &[("PGPORT", "many")]).is_err());
-        assert!(found("--postgres h:many", &[]).is_err());
-    }
-
-    #[test]
-    fn addresses_may_be_of_either_family() {
-        let split = |address| split_address(address).map(|(host, port)| format!("{host} {port}"));
-        assert_eq!(split("[::1]:5433").unwrap(), "::1 5433");
-        assert_eq!(split("[::1]").unwrap(), "::1 5432");
-        assert_eq!(split("::1").unwrap(), "::1 5432");
-        assert_eq!(split("10.0.0.1:1").unwrap(), "10.0.0.1 1");
-        assert!(split(":5432").is_err());
-    }
-
-    #[test]
-    fn a_socket_says_its_port() {
-        let directory = tempfile::tempdir().unwrap();
-        let line = format!("--socket {}", directory.path().display());
-        let port = |env| found(&line, env).unwrap().port;
-        assert_eq!(port(&[("PGPORT", "7")]), 7);
-        for name in [".s.PGSQL.5999", ".s.PGSQL.5999.lock"] {
-            std::fs::write(directory.path().join(name), "").unwrap();
-        }
-        assert_eq!(port(&[("PGPORT", "7")]), 5999);
-        std::fs::write(directory.path().join(".s.PGSQL.6000"), "").unwrap();
-        assert_eq!(port(&[("PGPORT", "7")]), 7);
-    }
-
     #[test]
     fn the_files_are_a_configuration() {
-        let server = server("db.example.org", 5432, "postgres", Some("hush"), "bikes");
+        let server = Server {
+            host: "db.example.org".to_owned(),
+            port: 5432,
+            user: "postgres".to_owned(),
+            password: Some("hush".to_owned()),
+            database: "bikes".to_owned(),
+            more: Properties::new(),
+        };
         let worker = worker("127.0.0.1:9092", "127.0.0.1:8081");
         let printed = (text(&worker), text(&server.connector()));
         let (config, warnings) =

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::change::Op;
-use super::latency::Latencies;
+use crate::cli::latency::Latencies;
 use super::screen::{Copying, Pulse, Screen, Sighting, Summary};
 use super::watch::Sight;
 use crate::pipe::{Phase, Status};

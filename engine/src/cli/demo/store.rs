@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::settings::Server;
 use super::shopper::Shopper;
 use super::{PUBLICATION, SLOT, TABLES};
 use crate::capture::client::{Client, Purpose};
 use crate::capture::error::{PgError, PgFault, Setup};
 use crate::cli::exit::{Exit, Report};
+use crate::cli::server::Server;
 use crate::config::Source;
 
 /// Schema, types and a few thousand rows.
