@@ -668,6 +668,54 @@ pub fn now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+/// A timer of the system's own, to the microsecond: the runtime's sleeps whole milliseconds.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: tokio::io::unix::AsyncFd<std::fs::File>,
+}
+
+impl Alarm {
+    /// An alarm that is not set.
+    ///
+    /// Errors: the system has no timer left.
+    #[allow(
+        deprecated,
+        reason = "a File keeps its descriptor, which is all that its successor wants promised"
+    )]
+    pub fn new() -> io::Result<Self> {
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let timer = tokio::io::unix::AsyncFd::new(std::fs::File::from(timer))?;
+        Ok(Self { timer })
+    }
+
+    /// Waits so long.
+    ///
+    /// Errors: the system takes no such time.
+    pub async fn sleep(&self, duration: Duration) -> io::Result<()> {
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+        // Zero would mean never.
+        let duration = duration.max(Duration::from_nanos(1));
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec {
+                tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: duration.subsec_nanos().into(),
+            },
+        };
+        timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+        loop {
+            let mut ready = self.timer.readable().await?;
+            let read = ready.try_io(|timer| io::Read::read(&mut timer.get_ref(), &mut [0; 8]));
+            match read {
+                Ok(read) => return read.map(drop),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -682,6 +730,19 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_alarm_rings_when_it_should() {
+        run(async {
+            let alarm = Alarm::new().unwrap();
+            let start = now();
+            for _ in 0..3 {
+                alarm.sleep(Duration::from_micros(300)).await.unwrap();
+            }
+            let passed = start.elapsed();
+            assert!(passed >= Duration::from_micros(900), "{passed:?}");
+        });
+    }
 
     #[test]
     fn a_pair_carries_bytes() {

@@ -13,6 +13,8 @@ pub mod check;
 pub mod demo;
 pub mod exit;
 pub mod latency;
+pub mod load;
+pub mod proc;
 pub mod server;
 pub mod signal;
 pub mod standalone;
@@ -44,7 +46,8 @@ struct Arguments {
 enum Verb {
     Standalone(standalone::Arguments),
     Check(check::Arguments),
-    Demo(demo::Arguments),
+    Demo(Box<demo::Arguments>),
+    Load(Box<load::Arguments>),
 }
 
 /// Options of every verb.
@@ -86,7 +89,7 @@ pub fn main() -> ExitCode {
     let format = arguments.log.log_format;
     // A screen of its own says what goes well.
     let usual = match arguments.verb {
-        Verb::Demo(_) => "warn",
+        Verb::Demo(_) | Verb::Load(_) => "warn",
         Verb::Standalone(_) | Verb::Check(_) => "info",
     };
     if let Err(report) = start_log(&arguments.log, usual) {
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Verb::Standalone(verb) => in_runtime(standalone::run(&verb)),
         Verb::Check(verb) => check::run(&verb),
         Verb::Demo(verb) => in_runtime(demo::run(&verb)),
+        Verb::Load(verb) => in_runtime(load::run(&verb)),
     };
     match result {
         Ok(()) => Exit::Done.into(),

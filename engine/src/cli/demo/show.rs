@@ -5,9 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use super::change::Op;
-use crate::cli::latency::Latencies;
 use super::screen::{Copying, Pulse, Screen, Sighting, Summary};
 use super::watch::Sight;
+use crate::cli::latency::Latencies;
 use crate::pipe::{Phase, Status};
 
 /// Lines between two frames; of more changes than that, the number.

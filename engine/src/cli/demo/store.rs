@@ -11,7 +11,7 @@ use crate::cli::server::Server;
 use crate::config::Source;
 
 /// Schema, types and a few thousand rows.
-const SCRIPT: &str = include_str!("bike_store.sql");
+pub const SCRIPT: &str = include_str!("bike_store.sql");
 /// How PostgreSQL's views name us.
 const APPLICATION: &str = "penstock demo";
 /// How long a walsender may take to let go of our slot.
