@@ -11,6 +11,7 @@
 //! The four rooms that a row passes are `capture`, `encode`, `produce` and `progress`; `net` is the
 //! only module with a socket in it, `local` the embedded broker and registry.
 
+pub mod budget;
 pub mod capture;
 pub mod cli;
 pub mod config;

@@ -16,8 +16,9 @@ mod outlet;
 mod resume;
 mod streaming;
 mod tables;
+mod unsent;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ use outlet::Outlet;
 use resume::{Case, Decision, Gap, Refusal};
 use streaming::{Begin, End};
 use tables::{Registries, Tables};
+use unsent::Refusals;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
@@ -145,10 +147,11 @@ pub async fn run(
 ) -> Result<(), Error> {
     let mut failures = 0;
     let established = Rc::new(Cell::new(false));
+    let refusals = Rc::default();
     let mut works = false;
     loop {
         let began = net::now();
-        let attempt = attempt(&config, &shutdown, &status, &established).await;
+        let attempt = attempt(&config, &shutdown, &status, (&established, &refusals)).await;
         let error = match attempt {
             Ok(()) => {
                 status.send_modify(|status| status.phase = Phase::Stopped);
@@ -216,11 +219,11 @@ async fn attempt(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
-    established: &Rc<Cell<bool>>,
+    lasting: (&Rc<Cell<bool>>, &Rc<RefCell<Refusals>>),
 ) -> Result<(), Error> {
     let mut asked = shutdown.clone();
     let (mut pipe, key) = tokio::select! {
-        connected = connect(config, shutdown, status, established) => connected?,
+        connected = connect(config, shutdown, status, lasting) => connected?,
         () = stopped(&mut asked) => return Ok(()),
     };
     let settling = Rc::clone(&pipe.settling);
@@ -239,7 +242,7 @@ async fn attempt(
         }
     };
     pipe.outlet.driver.abort(ABORT_WITHIN).await;
-    result
+    result.map_err(|error| pipe.outlet.refusal().unwrap_or(error))
 }
 
 /// Ends when the pipe is told to stop.
@@ -253,7 +256,7 @@ async fn connect(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
-    established: &Rc<Cell<bool>>,
+    (established, refusals): (&Rc<Cell<bool>>, &Rc<RefCell<Refusals>>),
 ) -> Result<(Pipe, Vec<u8>), Error> {
     let mut driver = Driver::new(&config.sink)?;
     let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
@@ -275,9 +278,9 @@ async fn connect(
         config.offsets.flush_interval,
         config.source.lsn_flush != LsnFlush::Manual,
     );
-    let pipe = Pipe {
+    let mut pipe = Pipe {
         registry: Registries::new(&config.encode)?,
-        outlet: Outlet::new(config, driver, &run_id()),
+        outlet: Outlet::new(config, driver, &run_id(), Rc::clone(refusals)),
         tables: Tables::default(),
         keeper,
         notices: Notices::default(),
@@ -293,6 +296,7 @@ async fn connect(
         settling: Rc::default(),
         config: config.clone(),
     };
+    pipe.outlet.policy.prepare(&mut pipe.outlet.driver).await?;
     Ok((pipe, key))
 }
 

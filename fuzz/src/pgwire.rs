@@ -4,6 +4,7 @@ use ::pgwire::auth::{Scram, ServerFirst};
 use ::pgwire::backend::Event;
 use ::pgwire::copy::{BinaryRow, TextRow, split_binary_header, split_binary_row, unescape_row};
 use ::pgwire::frame;
+use ::pgwire::head::{Head, What};
 use ::pgwire::pgoutput::{Message, Old};
 use ::pgwire::replication::{Replication, StandbyStatusUpdate, timeline_switches};
 use ::pgwire::session::{Session, Startup};
@@ -127,16 +128,20 @@ fn check_spans(body: &[u8], tuple: Tuple<'_>) {
 }
 
 /// Claims: a row's message is what it was parsed of, written again; spans are where the cells are;
-/// lists are as long as they say; and no message is the beginning of a longer one, but an abort of
-/// the long form.
+/// lists are as long as they say; no message is the beginning of a longer one, but an abort of the
+/// long form; and however little of a row has arrived, its head says what the whole says.
 pub fn pgoutput(data: &[u8]) {
     let Some((&flags, body)) = data.split_first() else {
         return;
     };
     let in_stream = flags & 1 != 0;
+    let _ = Head::parse(data);
     let Ok(message) = Message::parse(body, in_stream) else {
         return;
     };
+    if !in_stream {
+        check_heads(body, message);
+    }
     let head = |xid: Option<u32>, relation: u32| {
         let mut out = vec![body[0]];
         out.extend(xid.iter().flat_map(|xid| xid.to_be_bytes()));
@@ -192,6 +197,43 @@ pub fn pgoutput(data: &[u8]) {
         }
     }
     let _ = format!("{message:?}");
+}
+
+/// What every beginning of a message says, held against the whole.
+fn check_heads(body: &[u8], message: Message<'_>) {
+    let (relation, first) = match message {
+        Message::Insert(insert) => (insert.relation, insert.new),
+        Message::Update(update) => {
+            let old = update.old.map(|old| old.tuple());
+            (update.relation, old.unwrap_or(update.new))
+        }
+        Message::Delete(delete) => (delete.relation, delete.old.tuple()),
+        _ => return,
+    };
+    let mut bytes = vec![0; 30];
+    bytes[5] = b'w';
+    bytes[0] = b'd';
+    let length = u32::try_from(body.len() + 29).expect("a short input");
+    bytes[1..5].copy_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(body);
+    for cut in (0..bytes.len()).step_by(1 + bytes.len() / 64) {
+        let Some(head) = Head::parse(&bytes[..cut]).expect("the whole parses") else {
+            continue;
+        };
+        let What::Row(row) = head.what else {
+            panic!("a row: {head:?}");
+        };
+        assert_eq!(
+            (head.bytes, row.kind, row.relation),
+            (bytes.len(), body[0], relation)
+        );
+        assert!(
+            row.cells()
+                .zip(first.cells())
+                .all(|(head, whole)| head == whole)
+        );
+        assert!(row.cells().count() <= first.len());
+    }
 }
 
 /// Claims: an XLogData's body is its tail; a status update that parses is written as it came; a

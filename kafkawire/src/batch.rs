@@ -54,6 +54,9 @@ pub const LENGTH_PREFIX_BYTES: usize = 12;
 /// No builder takes more than this, whatever it is allowed: every length in a batch is an Int32.
 pub const BATCH_BYTES_MAX: usize = 1 << 30;
 
+/// What a compressor keeps between two batches, at most.
+const SPARE_BYTES_MAX: usize = 2 << 20;
+
 const MAGIC: i8 = 2;
 const MESSAGE: &str = "record batch";
 
@@ -187,6 +190,12 @@ impl BatchBuilder {
         self.buffer.len()
     }
 
+    /// Bytes of memory that the batch holds, used or not.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Finished records.
     #[must_use]
     pub fn record_count(&self) -> i32 {
@@ -246,7 +255,10 @@ impl BatchBuilder {
                 codec = compressor.codec();
                 std::mem::swap(&mut self.buffer, &mut spare);
             }
-            compressor.spare = spare;
+            // One large batch is no reason to hold its memory for ever.
+            if spare.capacity() <= SPARE_BYTES_MAX {
+                compressor.spare = spare;
+            }
         }
         let mut attributes = i16::from(codec.0);
         if stamp.transactional {
@@ -501,6 +513,12 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// Bytes of memory that the batch holds, used or not.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Records in it, at least 1.

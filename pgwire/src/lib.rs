@@ -60,6 +60,7 @@ pub mod auth;
 
 pub mod replication;
 
+pub mod head;
 pub mod pgoutput;
 pub mod tuple;
 pub mod value;

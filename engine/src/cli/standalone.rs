@@ -44,7 +44,12 @@ pub async fn run(arguments: &Arguments) -> Result<(), Report> {
         .map(|(path, _, config)| (path.as_path(), config))
         .collect();
     together(&pipes)?;
-    let configs = read.into_iter().map(|(_, _, config)| config).collect();
+    let count = read.len();
+    let configs = read.into_iter().map(|(_, _, mut config)| {
+        config.share_memory(count);
+        config
+    });
+    let configs = configs.collect();
     side_by_side(configs, |config, shutdown| {
         pipe::run(config, shutdown, watch::Sender::default())
     })

@@ -13,6 +13,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::budget::Budget;
+
 pub mod offset_file;
 pub mod properties;
 pub mod table;
@@ -78,6 +80,48 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Where positions are kept.
     pub offsets: Offsets,
+    /// What becomes of rows that cannot be sent.
+    pub errors: Errors,
+    /// `penstock.memory.max`, divided.
+    pub budget: Budget,
+}
+
+impl Config {
+    /// The connector runs beside others in one process: `of` in all, which share its memory.
+    pub fn share_memory(&mut self, of: usize) {
+        self.budget = Budget::divide(self.budget.ceiling, of);
+        self.sink.records_bytes_max = self.budget.records;
+    }
+}
+
+/// `errors.*`: rows that cannot be sent.
+#[derive(Debug, Clone)]
+pub struct Errors {
+    /// `errors.tolerance=all`: they are left out.
+    pub tolerated: bool,
+    /// `errors.deadletterqueue.topic.name`
+    pub dead_letters: Option<DeadLetters>,
+    /// `errors.log.enable`
+    pub logged: bool,
+    /// `errors.log.include.messages`
+    pub logged_whole: bool,
+    /// `errors.retry.timeout`; none: for ever.
+    pub retry_timeout: Option<Duration>,
+    /// `errors.retry.delay.max.ms`
+    pub retry_delay_max: Duration,
+    /// `event.processing.failure.handling.mode`: rows that cannot be converted.
+    pub processing: FailureMode,
+}
+
+/// `errors.deadletterqueue.*`
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    /// `topic.name`
+    pub topic: String,
+    /// `topic.replication.factor`; -1: the broker's.
+    pub replication_factor: i16,
+    /// `context.headers.enable`
+    pub context_headers: bool,
 }
 
 /// `database.*`, slot and publication.
@@ -665,6 +709,8 @@ pub struct Sink {
     pub in_flight_max: usize,
     /// `buffer.memory`: bytes of records that wait or are in flight.
     pub buffer_bytes_max: usize,
+    /// Bytes of memory for them, by [`Budget::records`].
+    pub records_bytes_max: usize,
     /// `request.timeout.ms`
     pub request_timeout: Duration,
     /// `delivery.timeout.ms`; none: for ever.

@@ -16,18 +16,19 @@ use super::Pipe;
 use super::error::{Blame, Error};
 use super::outlet::RowEvent;
 use super::tables::{Captured, prepare};
+use super::unsent::{Unsent, Why, key_of};
 use crate::capture::client::Client;
 use crate::capture::error::PgError;
 use crate::capture::inbox::Inbox;
 use crate::capture::relations::Table;
-use crate::capture::row::RowIndex;
+use crate::capture::row::{Cell, RowIndex};
 use crate::config::Operation;
 use crate::encode::envelope::{SnapshotMark, SourceBlock};
 use crate::net;
 use crate::progress::offsets::SnapshotPosition;
 
-const INBOX_BYTES: usize = 1 << 20;
-const INBOX_BYTES_MAX: usize = pgwire::frame::COPY_DATA_BYTES_MAX + 64;
+/// Of a row that is too large, how much is waited for: its key is mostly there.
+const HEAD: usize = 64 << 10;
 
 /// A row that may be the last of its table, or of all.
 struct Held {
@@ -44,6 +45,8 @@ struct Copy {
     position: SnapshotPosition,
     held: Option<Held>,
     index: RowIndex,
+    /// Bytes to let go by: the rest of a row that is too large.
+    passing: usize,
 }
 
 /// Copies `tables` over `client`, which sees them as of `position`; the producer has acknowledged
@@ -59,6 +62,7 @@ pub(super) async fn run(
         position,
         held: None,
         index: RowIndex::default(),
+        passing: 0,
     };
     pipe.keeper.put_snapshot(&mut pipe.outlet, position)?;
     if !pipe.config.sink.exactly_once {
@@ -115,7 +119,8 @@ impl Copy {
         at: usize,
         statement: &str,
     ) -> Result<bool, Error> {
-        let mut inbox = Inbox::new(INBOX_BYTES, INBOX_BYTES_MAX);
+        let budget = pipe.config.budget;
+        let mut inbox = Inbox::new(budget.inbox(), budget.received + 2 * budget.inbox());
         let started = net::now();
         client.begin(statement).await?;
         let mut first_of_table = true;
@@ -155,9 +160,20 @@ impl Copy {
             if pipe.outlet.driver.producer().is_full() {
                 return Ok(false);
             }
+            if self.passing > 0 {
+                let bytes = self.passing.min(inbox.bytes().len());
+                inbox.consume(bytes);
+                self.passing -= bytes;
+                if self.passing > 0 {
+                    return Ok(false);
+                }
+            }
             let next = client.raw().1.next(inbox.bytes(), &mut out);
             let next = next.map_err(|error| PgError::new(client.target(), error))?;
             let Some((event, consumed)) = next else {
+                if self.oversized(pipe, inbox.bytes(), at)? {
+                    continue;
+                }
                 return Ok(false);
             };
             match event {
@@ -202,6 +218,40 @@ impl Copy {
             }
             inbox.consume(consumed);
         }
+    }
+
+    /// Looks at the beginning of a row that has not arrived in full. If there is no room for all of
+    /// it, it is let go by, unless it ends the pipe. Whether that was so.
+    fn oversized(&mut self, pipe: &mut Pipe, bytes: &[u8], at: usize) -> Result<bool, Error> {
+        let max = pipe.config.budget.received;
+        let Some((&[tag, a, b, c, d], line)) = bytes.split_first_chunk() else {
+            return Ok(false);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if Tag(tag) != Tag::COPY_DATA || length <= max || bytes.len() < HEAD {
+            return Ok(false);
+        }
+        self.passing = length + 1;
+        let table = &self.tables[at];
+        // The last piece may not have arrived in full.
+        let pieces: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
+        let whole = &pieces[..pieces.len() - 1];
+        let key = key_of(&table.table, |at| {
+            whole.get(at).map(|text| Cell::Text(text))
+        });
+        pipe.outlet.leave_out(&Unsent {
+            table: &table.name,
+            topic: table.encoder.topic(),
+            key,
+            op: Operation::Read,
+            lsn: self.position.lsn,
+            tx_id: None,
+            why: Why::Message {
+                bytes: length + 1,
+                max,
+            },
+        })?;
+        Ok(true)
     }
 
     /// Sends the row that was set aside, now that a row of table `at` follows it.

@@ -1,16 +1,21 @@
 //! Where changes become records: keys and values encoded into the batch that leaves, in the order
 //! in which consumers must see them.
 
-use kafkawire::batch::{AppendError, RecordWriter};
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use super::error::{Blame, Error};
+use kafkawire::batch::{AppendError, HEADER_BYTES, RecordWriter};
+use pgwire::lsn::Lsn;
+
+use super::error::Error;
 use super::tables::Captured;
+use super::unsent::{Large, Policy, Refusals, Unsent, Why, key_of};
 use crate::capture::row::Row;
-use crate::config::{Config, Operation};
+use crate::config::{Compression, Config, Operation};
 use crate::encode::envelope::SourceBlock;
 use crate::encode::plan::{ColumnError, Event};
 use crate::net;
-use crate::produce::{Driver, Producer, TopicId};
+use crate::produce::{self, Driver, Producer, TopicId};
 
 /// The producer and what is written in front of it; tokens for what was appended.
 pub(super) struct Outlet {
@@ -28,6 +33,30 @@ pub(super) struct Outlet {
     pub(super) events: u64,
     /// When the records at hand are built, ns since 1970-01-01 UTC.
     pub(super) now_ns: i64,
+    /// Rows that cannot be sent.
+    pub(super) policy: Policy,
+    refusals: Rc<RefCell<Refusals>>,
+    compression: Compression,
+}
+
+/// Why a row did not become a record.
+enum Fault {
+    Column(ColumnError),
+    TooLarge { bytes: usize, max: usize },
+    Refused { bytes: usize },
+    Producer(produce::Error),
+}
+
+impl From<ColumnError> for Fault {
+    fn from(error: ColumnError) -> Self {
+        Self::Column(error)
+    }
+}
+
+impl From<produce::Error> for Fault {
+    fn from(error: produce::Error) -> Self {
+        Self::Producer(error)
+    }
 }
 
 /// A change of one row, as the encoder wants it.
@@ -40,7 +69,13 @@ pub(super) struct RowEvent<'b> {
 }
 
 impl Outlet {
-    pub(super) fn new(config: &Config, driver: Driver, run_id: &str) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        driver: Driver,
+        run_id: &str,
+        refusals: Rc<RefCell<Refusals>>,
+    ) -> Self {
+        refusals.borrow_mut().begin();
         let context = if config.encode.extended_headers {
             crate::encode::envelope::context_headers(&config.encode, run_id)
         } else {
@@ -57,6 +92,9 @@ impl Outlet {
             appended: false,
             events: 0,
             now_ns: 0,
+            policy: Policy::new(config),
+            refusals,
+            compression: config.sink.compression,
         }
     }
 
@@ -95,7 +133,71 @@ impl Outlet {
     }
 
     /// The record of one change; for a key that changed and for a deletion, the records.
+    ///
+    /// Errors: the row's, unless such rows are to be left out; the producer's.
+    #[inline]
     pub(super) fn change(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Error> {
+        match self.records(table, change) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.unsent(table, change, fault),
+        }
+    }
+
+    #[cold]
+    fn unsent(
+        &mut self,
+        table: &Captured,
+        change: &RowEvent<'_>,
+        fault: Fault,
+    ) -> Result<(), Error> {
+        let why = match fault {
+            Fault::Column(error) => Why::Column(error),
+            Fault::TooLarge { bytes, max } => Why::Record { bytes, max },
+            Fault::Refused { bytes } => Why::Refused { bytes },
+            Fault::Producer(error) => return Err(error.into()),
+        };
+        let row = change.after.or(change.before);
+        self.leave_out(&Unsent {
+            table: &table.name,
+            topic: table.encoder.topic(),
+            key: key_of(&table.table, |at| Some(row?.cell(at))),
+            op: change.op,
+            lsn: Lsn(change.source.lsn.unwrap_or_default()),
+            tx_id: change.source.tx_id,
+            why,
+        })
+    }
+
+    /// Leaves a row out, where that is what is wanted.
+    ///
+    /// Errors: the row's, where it is not.
+    pub(super) fn leave_out(&mut self, unsent: &Unsent<'_>) -> Result<(), Error> {
+        self.policy.leave_out(unsent, self.driver.producer())?;
+        // The position behind it is worth storing, with its dead letter or without.
+        self.appended = true;
+        Ok(())
+    }
+
+    /// The error of the row that a broker has refused, if that is what ended the producer.
+    pub(super) fn refusal(&mut self) -> Option<Error> {
+        let Self {
+            driver,
+            refusals,
+            policy,
+            ..
+        } = self;
+        match driver.producer().failure() {
+            Some(produce::Error::RecordTooLarge {
+                topic,
+                bytes,
+                max: None,
+            }) => refusals.borrow_mut().refuse(topic, *bytes, policy),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn records(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Fault> {
         let RowEvent {
             op,
             before,
@@ -138,11 +240,11 @@ impl Outlet {
         old: Row<'_>,
         new: Row<'_>,
         source: SourceBlock<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Fault> {
         std::mem::swap(&mut self.key, &mut self.old_key);
         let mut header = std::mem::take(&mut self.header);
         header.clear();
-        table.encoder.key_header(new, &mut header).map_err(column)?;
+        table.encoder.key_header(new, &mut header)?;
         let now_ns = self.now_ns;
         let delete = Event {
             op: Operation::Delete,
@@ -156,7 +258,7 @@ impl Outlet {
 
         std::mem::swap(&mut self.key, &mut self.old_key);
         header.clear();
-        table.encoder.key_header(old, &mut header).map_err(column)?;
+        table.encoder.key_header(old, &mut header)?;
         let create = Event {
             op: Operation::Create,
             before: None,
@@ -191,7 +293,7 @@ impl Outlet {
         has_key: bool,
         header: Option<(&str, &[u8])>,
         event: &Event<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Fault> {
         let encoder = &table.encoder;
         if !encoder.emits(event.op) {
             return Ok(());
@@ -200,16 +302,16 @@ impl Outlet {
         let timestamp_ms = self.now_ns / 1_000_000;
         let producer = self.driver.producer();
         let partition = producer.partition(table.topic, key).unwrap_or_default();
+        let mut sent = None;
         loop {
             let mut record = producer.append(table.topic, partition, timestamp_ms);
+            let start = record.byte_count();
             record.key(key);
             // A record dropped unfinished leaves the batch as it was.
             if encoder.is_null(event.op) {
                 record.value(None);
             } else {
-                record
-                    .value_with(|out| encoder.value(event, out))
-                    .map_err(column)?;
+                record.value_with(|out| encoder.value(event, out))?;
             }
             put_headers(&mut record, header, &self.context);
             for (index, name) in encoder.event_headers().enumerate() {
@@ -217,13 +319,37 @@ impl Outlet {
                 let told = encoder.event_header(index, event, &mut self.event_header);
                 record.header(name, told.then_some(&self.event_header[..]));
             }
+            let bytes = record.byte_count() - start;
+            if Refusals::is_large(bytes) {
+                // A batch of it alone: a record's frame there is the same, give or take a byte.
+                let large = Large {
+                    token: self.token + 1,
+                    topic: encoder.topic().to_owned(),
+                    table: table.name.clone(),
+                    key: key_of(&table.table, |at| {
+                        Some(event.after.or(event.before)?.cell(at))
+                    }),
+                    op: event.op,
+                    lsn: Lsn(event.source.lsn.unwrap_or_default()),
+                    bytes: bytes + HEADER_BYTES,
+                };
+                if self.refusals.borrow().forbids(&large, self.compression) {
+                    let bytes = large.bytes;
+                    return Err(Fault::Refused { bytes });
+                }
+                sent = Some(large);
+            }
             match record.finish() {
                 Ok(()) => break,
                 Err(AppendError::Full) => producer.seal(table.topic, partition),
                 Err(AppendError::RecordTooLarge { bytes, max }) => {
-                    return Err(too_large(table, bytes, max));
+                    return Err(Fault::TooLarge { bytes, max });
                 }
             }
+        }
+        if let Some(large) = sent {
+            let acknowledged = producer.acknowledged();
+            self.refusals.borrow_mut().sent(large, acknowledged);
         }
         self.appended = true;
         self.events += 1;
@@ -235,7 +361,7 @@ impl Outlet {
         table: &Captured,
         has_key: bool,
         header: Option<(&str, &[u8])>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Fault> {
         if !table.encoder.tombstones() {
             return Ok(());
         }
@@ -308,8 +434,8 @@ impl Outlet {
 const NEW_KEY: &str = "__debezium.newkey";
 const OLD_KEY: &str = "__debezium.oldkey";
 
-fn encode_key(table: &Captured, row: Row<'_>, out: &mut Vec<u8>) -> Result<bool, Error> {
-    table.encoder.key(row, out).map_err(column)
+fn encode_key(table: &Captured, row: Row<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
+    table.encoder.key(row, out)
 }
 
 fn put_headers(
@@ -323,20 +449,4 @@ fn put_headers(
     for (name, value) in context {
         record.header(name, Some(value));
     }
-}
-
-fn too_large(table: &Captured, bytes: usize, max: usize) -> Error {
-    Error::fatal(
-        Blame::Data,
-        format!(
-            "a row of {}.{} is too large",
-            table.table.schema, table.table.name
-        ),
-        format_args!("its record has {bytes} bytes, and max.request.size allows {max}"),
-    )
-    .remedy("raise producer.override.max.request.size, and max.message.bytes of the topic with it")
-}
-
-fn column(error: ColumnError) -> Error {
-    Error::fatal(Blame::Data, "a value cannot be encoded", error)
 }

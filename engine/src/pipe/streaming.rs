@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use pgwire::head::{Head, What};
 use pgwire::lsn::Lsn;
 use pgwire::pgoutput::{Begin as BeginMessage, LogicalMessage};
 use pgwire::replication::StandbyStatusUpdate;
@@ -17,6 +18,7 @@ use super::keeper::Keeper;
 use super::notices::Of;
 use super::outlet::RowEvent;
 use super::tables::Announced;
+use super::unsent::{Unsent, Why, key_of_head};
 use super::{Pipe, UNIX_TO_PG_US};
 use crate::capture::client::Streaming;
 use crate::capture::error::{PgError, PgFault};
@@ -27,16 +29,16 @@ use crate::encode::envelope::{SnapshotMark, SourceBlock, TransactionBlock};
 use crate::net;
 use crate::progress::offsets::{MessageType, StreamPosition};
 
-/// What the receive buffer holds when nothing is unusual: a read is worth its system call.
-const INBOX_BYTES: usize = 1 << 20;
 /// Status updates while something else is waited for: within any `wal_sender_timeout`.
 const STATUS_WHILE_WAITING: Duration = Duration::from_secs(5);
 /// How long the loop may sleep when something is overdue that waits for a transaction's end.
 const IDLE_TICK: Duration = Duration::from_millis(50);
 /// What the transaction topic counts messages under.
 const MESSAGES: &str = "message";
-/// The largest message there can be, with its header.
-const INBOX_BYTES_MAX: usize = pgwire::frame::COPY_DATA_BYTES_MAX + 64;
+/// A message that is worth looking whether there is room for its record.
+const LARGE: usize = 256 << 10;
+/// Of a message that is too large, how much is waited for: its key is mostly there.
+const HEAD: usize = 64 << 10;
 
 /// Where the stream begins, and what of it was sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,10 @@ struct Stream {
     /// Status updates on their way to the server.
     out: Vec<u8>,
     decoder: Decoder,
+    /// Bytes to let go by: the rest of a message that is too large.
+    passing: usize,
+    /// The producer was told of a large record to come.
+    expecting: bool,
     transaction: Option<Transaction>,
     /// Skipped until it is behind us.
     inside: Option<StreamPosition>,
@@ -114,12 +120,19 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
     pipe.established.set(true);
     tracing::info!(connector = pipe.config.name, lsn = %from.lsn, "streaming");
     pipe.tables.forget();
-    let inbox = Inbox::holding(&connection.received, INBOX_BYTES, INBOX_BYTES_MAX);
+    let budget = pipe.config.budget;
+    let inbox = Inbox::holding(
+        &connection.received,
+        budget.inbox(),
+        budget.received + 2 * budget.inbox(),
+    );
     let mut stream = Stream {
         connection,
         inbox,
         out: Vec::with_capacity(128),
         decoder: Decoder::default(),
+        passing: 0,
+        expecting: false,
         transaction: None,
         inside: from.inside,
         last_commit: from.last_commit,
@@ -173,8 +186,17 @@ impl Stream {
     /// Decodes what has arrived, and appends the records.
     fn decode(&mut self, pipe: &mut Pipe) -> Result<Pause, Error> {
         loop {
+            self.expect(pipe);
             if pipe.outlet.driver.producer().is_full() {
                 return Ok(Pause::Full);
+            }
+            if self.passing > 0 {
+                let bytes = self.passing.min(self.inbox.bytes().len());
+                self.inbox.consume(bytes);
+                self.passing -= bytes;
+                if self.passing > 0 {
+                    return Ok(Pause::Input);
+                }
             }
             let next = self
                 .connection
@@ -183,6 +205,9 @@ impl Stream {
             let Some((event, consumed)) =
                 next.map_err(|error| PgError::new(&self.connection.target, error))?
             else {
+                if self.oversized(pipe)? {
+                    continue;
+                }
                 return Ok(Pause::Input);
             };
             let body = match event {
@@ -314,6 +339,96 @@ impl Stream {
             }
             self.inbox.consume(consumed);
         }
+    }
+
+    /// Has the producer make room before a large row is encoded.
+    #[inline]
+    fn expect(&mut self, pipe: &mut Pipe) {
+        let large = match self.inbox.bytes() {
+            &[_, a, b, c, d, ..] if self.passing == 0 => {
+                let length = u32::from_be_bytes([a, b, c, d]) as usize;
+                (LARGE..=pipe.config.budget.received)
+                    .contains(&length)
+                    .then_some(length)
+            }
+            _ => None,
+        };
+        if self.expecting || large.is_some() {
+            self.expecting = large.is_some();
+            // What JSON and the envelope add is little beside a large row.
+            let bytes = large.map_or(0, |length| length + length / 4);
+            pipe.outlet.driver.producer().expect(bytes);
+        }
+    }
+
+    /// Looks at the beginning of a message that has not arrived in full. If there is no room for
+    /// all of it, it is let go by, unless it ends the pipe. Whether that was so.
+    fn oversized(&mut self, pipe: &mut Pipe) -> Result<bool, Error> {
+        let max = pipe.config.budget.received;
+        let bytes = self.inbox.bytes();
+        let &[_, a, b, c, d, ..] = bytes else {
+            return Ok(false);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length <= max || bytes.len() < HEAD {
+            return Ok(false);
+        }
+        let head = Head::parse(bytes);
+        let head = head.map_err(|error| PgError::new(&self.connection.target, error))?;
+        let Some(head) = head else {
+            return Ok(false);
+        };
+        self.passing = head.bytes;
+        let why = Why::Message {
+            bytes: head.bytes,
+            max,
+        };
+        let unsent = |table, topic, key, op, tx_id| Unsent {
+            table,
+            topic,
+            key,
+            op,
+            lsn: head.lsn,
+            tx_id,
+            why,
+        };
+        match (head.what, self.transaction.as_mut()) {
+            (What::Row(row), Some(transaction)) => {
+                let (op, kind) = match row.kind {
+                    b'I' => (Operation::Create, MessageType::Insert),
+                    b'U' => (Operation::Update, MessageType::Update),
+                    _ => (Operation::Delete, MessageType::Delete),
+                };
+                let seen = transaction.count(head.lsn, kind);
+                if was_sent(&mut self.inside, head.lsn, seen) || pipe.skips(op) {
+                    return Ok(true);
+                }
+                let Some(table) = pipe.tables.captured(row.relation)? else {
+                    return Ok(true);
+                };
+                let key = key_of_head(&table.table, row.cells());
+                let tx_id = Some(i64::from(transaction.xid));
+                let topic = table.encoder.topic();
+                pipe.outlet
+                    .leave_out(&unsent(&table.name, topic, key, op, tx_id))?;
+            }
+            (What::Message { transactional }, transaction) => {
+                let transaction = transaction.filter(|_| transactional);
+                let tx_id = transaction.as_ref().map(|it| i64::from(it.xid));
+                let seen = transaction.map_or(1, |it| it.count(head.lsn, MessageType::Message));
+                if was_sent(&mut self.inside, head.lsn, seen) || pipe.skips(Operation::Message) {
+                    return Ok(true);
+                }
+                let (key, op) = ("{}".to_owned(), Operation::Message);
+                pipe.outlet
+                    .leave_out(&unsent("pg_logical_emit_message", "", key, op, tx_id))?;
+            }
+            (What::Row(_), None) => return Err(out_of_order("a change outside of a transaction")),
+            (What::Other(_), _) => {
+                return Err(out_of_order("a message without a row, larger than any is"));
+            }
+        }
+        Ok(true)
     }
 
     fn begin(&mut self, lsn: Lsn, begin: BeginMessage) {

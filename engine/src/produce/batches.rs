@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use kafkawire::batch::{AppendError, Batch, BatchBuilder, BatchView, ProducerStamp};
+use kafkawire::batch::{
+    AppendError, BATCH_BYTES_MAX, Batch, BatchBuilder, BatchView, HEADER_BYTES, ProducerStamp,
+};
 use kafkawire::compress::Compressor;
 use kafkawire::message::Uuid;
 
@@ -64,6 +66,8 @@ pub(super) struct Partition {
     /// When and in which segment the open batch got its first record.
     born: Option<(u64, Duration)>,
     counted: usize,
+    /// Of the open batch's memory, what is counted in `held`.
+    held: usize,
     /// In the order of their sequences.
     pub(super) sealed: VecDeque<BatchId>,
     pub(super) in_flight: usize,
@@ -93,6 +97,7 @@ impl Partition {
             open: None,
             born: None,
             counted: 0,
+            held: 0,
             sealed: VecDeque::new(),
             in_flight: 0,
             recovering: false,
@@ -153,6 +158,8 @@ pub(super) struct Batches {
     free: Vec<BatchId>,
     spare: Vec<BatchBuilder>,
     spare_max: usize,
+    /// Memory of the spare ones.
+    spare_bytes: usize,
     compressor: Compressor,
     batch_bytes: usize,
     batch_bytes_max: usize,
@@ -165,6 +172,11 @@ pub(super) struct Batches {
     transactional: bool,
     acknowledged: u64,
     pub(super) bytes: usize,
+    /// Memory of open and sealed batches: what is allocated, used or not.
+    held: usize,
+    held_max: usize,
+    /// What the record to come may need.
+    expected: usize,
     pub(super) now: Duration,
 }
 
@@ -172,13 +184,15 @@ pub(super) struct Batches {
 /// `buffer.memory`.
 const SPARE_MAX: usize = 64;
 const SPARE_SHARE: usize = 8;
+/// What the last record of a batch may have added to a buffer that is worth keeping.
+const SPARE_SLACK: usize = 64 << 10;
 
 impl Batches {
     pub(super) fn new(
         compressor: Compressor,
         batch_bytes: usize,
         batch_bytes_max: usize,
-        buffer_bytes_max: usize,
+        (buffer_bytes_max, held_max): (usize, usize),
         transactional: bool,
     ) -> Self {
         let batch_bytes = batch_bytes.min(batch_bytes_max);
@@ -188,6 +202,7 @@ impl Batches {
             arena: Vec::new(),
             free: Vec::new(),
             spare: Vec::new(),
+            spare_bytes: 0,
             compressor,
             batch_bytes,
             spare_max: (buffer_bytes_max / SPARE_SHARE / batch_bytes.max(1)).clamp(2, SPARE_MAX),
@@ -199,8 +214,26 @@ impl Batches {
             transactional,
             acknowledged: 0,
             bytes: 0,
+            held: 0,
+            held_max,
+            expected: 0,
             now: Duration::ZERO,
         }
+    }
+
+    /// The next record may need so many bytes.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.expected = bytes;
+        if self.held + self.spare_bytes + bytes > self.held_max {
+            self.spare.clear();
+            self.spare_bytes = 0;
+        }
+    }
+
+    /// Whether the memory for batches is used up, or will be with the record to come. Never while
+    /// nothing is held: what then is too much is refused, and waiting would not help.
+    pub(super) fn is_full(&self) -> bool {
+        self.held > 0 && self.held + self.expected >= self.held_max
     }
 
     /// The id of the topic, and whether it is new.
@@ -245,7 +278,10 @@ impl Batches {
     /// The open batch of a partition, ready for a record.
     pub(super) fn open(&mut self, place: Place) -> &mut BatchBuilder {
         self.settle();
-        if self.partition(place).counted >= self.topic(place.0).batch_bytes {
+        let counted = self.partition(place).counted;
+        // A record that would not fit is not written twice to see that.
+        let overflows = counted > 0 && counted + self.expected > self.batch_bytes_max;
+        if counted >= self.topic(place.0).batch_bytes || overflows {
             self.seal(place);
         }
         self.last = Some(place);
@@ -253,6 +289,7 @@ impl Batches {
         let Self {
             topics,
             spare,
+            spare_bytes,
             active,
             ..
         } = self;
@@ -263,9 +300,13 @@ impl Batches {
             active.push(place);
         }
         let max = self.batch_bytes_max;
-        partition
-            .open
-            .get_or_insert_with(|| spare.pop().unwrap_or_else(|| BatchBuilder::new(max)))
+        partition.open.get_or_insert_with(|| match spare.pop() {
+            Some(open) => {
+                *spare_bytes -= open.capacity();
+                open
+            }
+            None => BatchBuilder::new(max),
+        })
     }
 
     /// Counts the record that was appended last, if it was finished.
@@ -274,11 +315,21 @@ impl Batches {
             return;
         };
         let (now, newest) = (self.now, self.newest_segment());
+        let spare_bytes_max = self.spare_bytes_max();
         let partition = self.partition_mut(place);
         let Some(open) = &partition.open else { return };
+        let (held, before) = (open.capacity(), partition.held);
         if open.is_empty() {
+            // A record that was refused leaves nothing behind.
+            if held > spare_bytes_max {
+                partition.open = None;
+            }
             return;
         }
+        partition.held = held;
+        self.held += held - before;
+        let partition = self.partition_mut(place);
+        let Some(open) = &partition.open else { return };
         let grown = open.byte_count() - partition.counted;
         partition.counted = open.byte_count();
         if partition.born.is_none() {
@@ -318,7 +369,9 @@ impl Batches {
         let batch = open.seal(stamp, &mut self.compressor);
         partition.next_sequence = kafkawire::batch::sequence_after(partition.next_sequence, count);
         self.bytes = self.bytes - partition.counted + batch.bytes().len();
+        self.held = self.held - partition.held + batch.capacity();
         partition.counted = 0;
+        partition.held = 0;
         if topic.sticky == number {
             topic.sticky = next_sticky(topic, number);
         }
@@ -404,13 +457,30 @@ impl Batches {
         partition.proven = true;
         let at = usize::try_from(sealed.segment - self.first_segment).expect("a live segment");
         self.segments[at].outstanding -= 1;
+        let capacity = sealed.batch.capacity();
+        self.held -= capacity;
         // The halves of a batch that was too large have another bound.
         if self.topic(sealed.place.0).batch_bytes == self.batch_bytes
             && self.spare.len() < self.spare_max
+            && capacity <= self.spare_bytes_max()
+            && self.held + self.spare_bytes + capacity <= self.held_max
         {
+            self.spare_bytes += capacity;
             self.spare.push(sealed.batch.recycle());
         }
         self.advance();
+    }
+
+    /// The size that a batch has, or had before it was compressed.
+    pub(super) fn plain_bytes(&self, id: BatchId) -> usize {
+        let mut plain = Vec::new();
+        let bytes = self.sealed(id).map_or(&[][..], |it| it.batch.bytes());
+        let view = BatchView::parse(bytes).ok();
+        let read = view.and_then(|view| view.records(&mut plain, BATCH_BYTES_MAX).err());
+        match (read, plain.is_empty()) {
+            (None, false) => HEADER_BYTES + plain.len(),
+            _ => bytes.len(),
+        }
     }
 
     /// Cuts a batch that is too large for the broker in two. `false`: it has one record only.
@@ -430,6 +500,7 @@ impl Batches {
             .expect("what we sealed can be read");
         let mut ids = Vec::with_capacity(2);
         self.bytes -= sealed.batch.bytes().len();
+        self.held -= sealed.batch.capacity();
         let mut base_sequence = sealed.stamp.base_sequence;
         for half in halves {
             let stamp = ProducerStamp {
@@ -442,6 +513,7 @@ impl Batches {
             }
             let batch = half.seal(stamp, &mut self.compressor);
             self.bytes += batch.bytes().len();
+            self.held += batch.capacity();
             let Sealed {
                 place,
                 segment,
@@ -547,6 +619,11 @@ impl Batches {
             self.acknowledged = self.acknowledged.max(token);
             self.first_segment += 1;
         }
+    }
+
+    /// A buffer of more than this held one unusual record.
+    fn spare_bytes_max(&self) -> usize {
+        self.batch_bytes * 2 + SPARE_SLACK
     }
 
     fn store(&mut self, sealed: Sealed) -> BatchId {

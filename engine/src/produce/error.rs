@@ -36,7 +36,7 @@ pub enum Error {
     RecordTooLarge {
         /// The topic.
         topic: String,
-        /// A batch with this record alone, in bytes.
+        /// A batch with this record alone, in bytes before compression.
         bytes: usize,
         /// What it may have; none: the broker did not say.
         max: Option<usize>,

@@ -510,10 +510,7 @@ impl Producer {
     }
 
     fn split(&mut self, id: BatchId, place: Place) {
-        let bytes = self
-            .batches
-            .sealed(id)
-            .map_or(0, |sealed| sealed.batch.bytes().len());
+        let bytes = self.batches.plain_bytes(id);
         self.again(id, Duration::ZERO);
         // What was sealed had fitted a builder, whose bound is this.
         let plain_bytes_max = kafkawire::batch::BATCH_BYTES_MAX;

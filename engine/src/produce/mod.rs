@@ -117,8 +117,10 @@ impl Producer {
             batches: Batches::new(
                 compressor,
                 settings.batch_bytes,
-                settings.request_bytes_max,
-                settings.buffer_bytes_max,
+                settings
+                    .request_bytes_max
+                    .min(settings.records_bytes_max / 2),
+                (settings.buffer_bytes_max, settings.records_bytes_max),
                 transaction.is_some(),
             ),
             cluster: Cluster::new(settings.bootstrap.clone()),
@@ -251,10 +253,28 @@ impl Producer {
         self.batches.seal_all();
     }
 
-    /// Whether `buffer.memory` is used up: drive until it is not.
+    /// The records to come may need so many bytes each, which [`is_full`](Self::is_full) counts.
+    pub fn expect(&mut self, bytes: usize) {
+        self.batches.expect(bytes);
+    }
+
+    /// Whether `buffer.memory`, or the share of `penstock.memory.max`, is used up: drive until it
+    /// is not.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.batches.bytes >= self.settings.buffer_bytes_max
+        self.batches.bytes >= self.settings.buffer_bytes_max || self.batches.is_full()
+    }
+
+    /// What ended the producer.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// The name of a topic.
+    #[must_use]
+    pub fn topic_name(&self, topic: TopicId) -> &str {
+        &self.batches.topic(topic).name
     }
 
     /// Bytes of records that wait or are in flight.

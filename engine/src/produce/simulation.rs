@@ -509,6 +509,7 @@ fn sink(transactions: Option<i16>, linger_ms: u64, in_flight_max: usize) -> Sink
         request_bytes_max: 1000,
         in_flight_max,
         buffer_bytes_max: 20_000,
+        records_bytes_max: 30_000,
         request_timeout: Duration::from_secs(5),
         delivery_timeout: None,
         retry_backoff: Duration::from_millis(20),

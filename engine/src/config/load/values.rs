@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Load, SIDES, Scope, Scopes, missing, without_user_info};
+use crate::budget::{Budget, MEMORY_DEFAULT, parse_size};
 use crate::config::pattern::split_list;
 use crate::config::table::{self, AVRO, CLIENT, JSON, Status, Wording};
 use crate::config::{
-    AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, Encode, Filter,
-    JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern, Pem, Registry,
-    ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName, TableFilter, Tls,
-    TopicCreation, TopicNaming, Transform, jaas,
+    AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, DeadLetters, Encode,
+    Errors, FailureMode, Filter, JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern,
+    Pem, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName, TableFilter,
+    Tls, TopicCreation, TopicNaming, Transform, jaas,
 };
 
 impl Load {
@@ -48,8 +49,14 @@ impl Load {
                     .to_owned(),
             );
         }
-        let sink = self.sink(scopes, &name);
+        let memory = [&scopes.penstock, worker]
+            .into_iter()
+            .find_map(|scope| parse_size(scope.text("penstock.memory.max")?));
+        let budget = Budget::divide(memory.unwrap_or(MEMORY_DEFAULT), 1);
+        let sink = self.sink(scopes, &name, &budget);
         Config {
+            errors: errors(connect, debezium),
+            budget,
             source: self.source(debezium),
             capture: self.capture(debezium),
             encode: self.encode(scopes, sink.sasl.as_ref()),
@@ -702,7 +709,7 @@ impl Load {
         })
     }
 
-    fn sink(&mut self, scopes: &Scopes, name: &str) -> Sink {
+    fn sink(&mut self, scopes: &Scopes, name: &str, budget: &Budget) -> Sink {
         let Scopes {
             worker,
             connect,
@@ -824,6 +831,7 @@ impl Load {
                 1
             },
             buffer_bytes_max: client.int("buffer.memory"),
+            records_bytes_max: budget.records,
             request_timeout: client.millis("request.timeout.ms"),
             delivery_timeout: (delivery < i64::from(i32::MAX))
                 .then(|| client.millis("delivery.timeout.ms")),
@@ -921,6 +929,32 @@ impl Load {
             }
         }
         creations
+    }
+}
+
+fn errors(connect: &Scope, debezium: &Scope) -> Errors {
+    let topic = connect.optional("errors.deadletterqueue.topic.name");
+    let tolerated = connect.optional("errors.tolerance");
+    let retry_timeout = connect.number("errors.retry.timeout");
+    Errors {
+        tolerated: tolerated.is_some_and(|word| word.eq_ignore_ascii_case("all")),
+        dead_letters: topic.map(|topic| DeadLetters {
+            topic,
+            replication_factor: connect.int("errors.deadletterqueue.topic.replication.factor"),
+            context_headers: connect.boolean("errors.deadletterqueue.context.headers.enable"),
+        }),
+        logged: connect.boolean("errors.log.enable"),
+        logged_whole: connect.boolean("errors.log.include.messages"),
+        retry_timeout: retry_timeout
+            .map_or(Some(0), |ms| u64::try_from(ms).ok())
+            .map(Duration::from_millis),
+        retry_delay_max: connect.millis("errors.retry.delay.max.ms"),
+        processing: match debezium.optional("event.processing.failure.handling.mode") {
+            Some(mode) if mode.eq_ignore_ascii_case("ignore") => FailureMode::Skip,
+            mode => mode
+                .and_then(|mode| FailureMode::named(&mode))
+                .unwrap_or(FailureMode::Fail),
+        },
     }
 }
 

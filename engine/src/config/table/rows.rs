@@ -3,6 +3,7 @@
 //! A row is a property on as few lines as it takes; rustfmt would give every argument its own.
 
 use super::{Default, Format, Importance, Kind, Property, Section, Status, Wording, Words};
+use crate::budget::{MEMORY_MIN, parse_size};
 use crate::config::load::parse_replica_identity;
 use crate::config::pattern::split_list;
 use crate::config::providers;
@@ -152,6 +153,9 @@ pub static WORKER: Section = Section {
         is("header.converter", Kind::Class(HEADER_CONVERTERS),
             "org.apache.kafka.connect.storage.SimpleHeaderConverter",
             "Turns header values into bytes."),
+        is("penstock.memory.max", MEMORY, "64MiB",
+            "All memory of the process, connectors together: `67108864`, `64MiB`, `1GiB`. A row may \
+            take an eighth of it or so.").high(),
         is("offset.storage.topic", Kind::Text, "penstock-offsets",
             "Compacted topic of positions, in Connect's format.").high()
             .theirs("none: a standalone worker has a file"),
@@ -276,9 +280,6 @@ pub static WORKER: Section = Section {
 
 const NO_STOCK_TRANSFORM: &str =
     "the transform would change records, and this version cannot apply it";
-const NO_ERRANT_RECORDS: &str =
-    "nothing is dropped: a record that cannot be converted or written ends the pipe";
-
 /// Connector file: what every connector has.
 #[rustfmt::skip]
 pub static CONNECT: Section = Section {
@@ -317,16 +318,21 @@ pub static CONNECT: Section = Section {
         optional("predicates.<name>.<option>", Kind::Text, "A predicate's class and options.")
             .refused(NO_STOCK_TRANSFORM),
         is("errors.retry.timeout", Kind::Long(-1), "0",
-            "How long a failing conversion is tried again.").low()
-            .no_effect("a conversion that failed fails again"),
-        optional("errors.retry.delay.max.ms", Kind::Text, "Longest wait between two tries.").low()
-            .no_effect("a conversion that failed fails again"),
+            "ms for which a converter asks a registry that fails again and again, before the pipe \
+            starts anew; -1: for ever."),
+        is("errors.retry.delay.max.ms", POSITIVE_LONG, "60000", "Longest wait between two tries."),
         is("errors.tolerance", words(&["none", "all"]), "none",
-            "Whether records that cannot be converted are dropped.").ignored(NO_ERRANT_RECORDS),
-        optional("errors.log.<option>", Kind::Text, "Whether such records are logged.").low()
-            .no_effect("every failure is logged, without the record's content"),
-        optional("errors.deadletterqueue.<option>", Kind::Text, "Where such records go.").low()
-            .ignored(NO_ERRANT_RECORDS),
+            "Whether a row that cannot be converted, or is too large for Kafka or for \
+            `penstock.memory.max`, ends the connector, or is left out."),
+        is("errors.log.enable", Kind::Boolean, "false", "Each row that is left out is logged."),
+        is("errors.log.include.messages", Kind::Boolean, "false", "With its key."),
+        optional("errors.deadletterqueue.topic.name", Kind::Text,
+            "Topic that gets a description of each row that is left out, in the row's own \
+            transaction; none: they are counted only."),
+        is("errors.deadletterqueue.topic.replication.factor", Kind::Int(-1, 32767), "3",
+            "Its replicas when we create it; -1: the broker's default."),
+        is("errors.deadletterqueue.context.headers.enable", Kind::Boolean, "false",
+            "Its records carry Connect's `__connect.errors.*` headers."),
         optional("config.action.reload", Kind::Text, "What a changed `${…}` does.").low()
             .no_effect("files are read once, at start"),
         optional("topic.creation.groups", Kind::List,
@@ -641,7 +647,8 @@ pub static DEBEZIUM: Section = Section {
             "columns_diff_exclude_unchanged_toast"]), "When a table is looked up again.").low()
             .no_effect("the stream itself announces each change of a table"),
         is("event.processing.failure.handling.mode", words(&["fail", "warn", "skip", "ignore"]),
-            "fail", "What an event that cannot be handled does.").ignored(NO_ERRANT_RECORDS),
+            "fail", "What a row that cannot be converted does where `errors.tolerance` is none: it \
+            ends the connector, or is left out, with a warning or without."),
         is("event.converting.failure.handling.mode", words(FailureMode::NAMES), "warn",
             "What a value that its Connect type cannot hold does: NaN in a Decimal.").low(),
         is("errors.max.retries", Kind::Int(-1, INT_MAX), "-1",
@@ -707,13 +714,22 @@ pub static PENSTOCK: Section = Section {
     title: "Connector file: penstock's own",
     intro: "What neither Connect nor Debezium has.",
     wording: Wording::Kafka,
-    properties: &[is(
-        "penstock.compat",
-        words(Compat::NAMES),
-        "correct",
-        "Where Debezium is plainly wrong: the value a consumer can trust, or Debezium's bytes.",
-    )],
+    properties: &[
+        is(
+            "penstock.compat",
+            words(Compat::NAMES),
+            "correct",
+            "Where Debezium is plainly wrong: the value a consumer can trust, or Debezium's bytes.",
+        ),
+        optional(
+            "penstock.memory.max",
+            MEMORY,
+            "As in the worker's file, and before it.",
+        ),
+    ],
 };
+
+const MEMORY: Kind = format("at least 32MiB", check_memory);
 
 // ---- converters --------------------------------------------------------------------------------
 
@@ -1036,6 +1052,14 @@ pub static CLIENT: Section = Section {
 };
 
 // ---- forms of text -----------------------------------------------------------------------------
+
+fn check_memory(text: &str) -> Result<(), String> {
+    match parse_size(text) {
+        Some(bytes) if bytes >= MEMORY_MIN => Ok(()),
+        Some(_) => Err("Value must be at least 32MiB".to_owned()),
+        None => Err("A size is expected: bytes, or a number with KiB, MiB or GiB".to_owned()),
+    }
+}
 
 fn check_servers(text: &str) -> Result<(), String> {
     let mut some = false;
