@@ -61,7 +61,13 @@ impl Postgres {
     pub fn start_with(version: Version, settings: &[(&str, &str)]) -> Self {
         let directory = nursery::directory("postgres");
         let programs = programs(version, &directory);
-        let port = free_ports(1);
+        let server = Self::in_directory(programs, directory, settings);
+        server.initialize();
+        server.launch();
+        server
+    }
+
+    fn in_directory(programs: PathBuf, directory: PathBuf, settings: &[(&str, &str)]) -> Self {
         let socket = directory.display().to_string();
         let usual = [
             ("listen_addresses", "127.0.0.1"),
@@ -75,21 +81,77 @@ impl Postgres {
             ("timezone", "UTC"),
             ("log_timezone", "UTC"),
         ];
-        let settings = usual
-            .iter()
-            .chain(settings)
-            .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
-            .collect();
-        let server = Self {
+        Self {
             programs,
             directory,
-            port,
-            settings,
+            port: free_ports(1),
+            settings: usual
+                .iter()
+                .chain(settings)
+                .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
+                .collect(),
             running: Mutex::new(None),
-        };
-        server.initialize();
-        server.launch();
-        server
+        }
+    }
+
+    /// Another server, not started, with the data that this one, which is stopped, has now, slots
+    /// included: what restoring a copy of the disk gives.
+    ///
+    /// Panics when it cannot be copied.
+    #[must_use]
+    pub fn copied(&self, settings: &[(&str, &str)]) -> Self {
+        let directory = nursery::directory("postgres");
+        if let Some((user, group)) = owner() {
+            chown(&directory, Some(user), Some(group)).expect("root may");
+        }
+        let data = self.directory.join("data");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(data)
+            .arg(&directory)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "not copied");
+        Self::in_directory(self.programs.clone(), directory, settings)
+    }
+
+    /// A hot standby of this server, which is stopped and started for it. As a base backup it has
+    /// none of the slots.
+    ///
+    /// Panics when it does not start.
+    #[must_use]
+    pub fn standby(&self, settings: &[(&str, &str)]) -> Self {
+        self.stop(Stop::Fast);
+        let upstream = format!(
+            "host={} port={} user={} dbname=postgres",
+            self.directory.display(),
+            self.port,
+            SUPERUSER.0
+        );
+        let settings = [&[("primary_conninfo", upstream.as_str())], settings].concat();
+        let standby = self.copied(&settings);
+        let data = standby.directory.join("data");
+        for slot in fs::read_dir(data.join("pg_replslot"))
+            .expect("it is there")
+            .flatten()
+        {
+            fs::remove_dir_all(slot.path()).expect("our own directory");
+        }
+        fs::write(data.join("standby.signal"), "").expect("our own directory");
+        self.launch();
+        standby.launch();
+        standby
+    }
+
+    /// Makes a standby a primary, and waits until it is one.
+    ///
+    /// Panics when it does not become one.
+    pub fn promote(&self) {
+        assert_eq!(
+            self.query("postgres", "SELECT pg_promote()"),
+            "t",
+            "{}",
+            self.log()
+        );
     }
 
     /// One server per version for the whole process; tests take a database each.
@@ -207,7 +269,7 @@ impl Postgres {
                     && text
                         .lines()
                         .nth(7)
-                        .is_some_and(|state| state.trim() == "ready")
+                        .is_some_and(|state| matches!(state.trim(), "ready" | "standby"))
             });
             if ready { Ok(()) } else { Err(self.log()) }
         });
