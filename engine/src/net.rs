@@ -23,6 +23,10 @@ use tokio_rustls::client::TlsStream;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// How long between the kernel's questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long what was sent may stay unacknowledged by the peer's kernel: by default a quarter of an
+/// hour, and while something is on its way no keepalive asks.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// A connection, whatever it runs over. Reads and writes as the stream inside does.
 #[derive(Debug)]
@@ -78,7 +82,10 @@ impl Stream {
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL);
-        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let socket = socket2::SockRef::from(&stream);
+        let _ = socket.set_tcp_keepalive(&keepalive);
+        #[cfg(target_os = "linux")]
+        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
         let _ = stream.set_nodelay(true);
         Ok(Self::Tcp(stream))
     }

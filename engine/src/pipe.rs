@@ -14,6 +14,7 @@ mod keeper;
 mod notices;
 mod outlet;
 mod resume;
+mod retention;
 mod streaming;
 mod tables;
 mod unsent;
@@ -45,6 +46,7 @@ use keeper::Keeper;
 use notices::Notices;
 use outlet::Outlet;
 use resume::{Case, Decision, Gap, Refusal};
+use retention::Retention;
 use streaming::{Begin, End};
 use tables::{Registries, Tables};
 use unsent::Refusals;
@@ -130,10 +132,22 @@ struct Pipe {
     shutdown: watch::Receiver<bool>,
     /// Rows were read, or the stream has begun: a failure from now on is worth another attempt.
     established: Rc<Cell<bool>>,
+    /// The WAL that the slot keeps, over all lives of the pipe.
+    retention: Rc<RefCell<Retention>>,
     /// A bit for each operation that is skipped.
     skipped: u8,
     /// The word to stop was heard: what was appended is being settled.
     settling: Rc<Cell<bool>>,
+}
+
+/// What outlives one life of a pipe.
+struct Lasting {
+    /// As [`Pipe::established`], of any life.
+    established: Rc<Cell<bool>>,
+    /// Records that cannot be sent.
+    refusals: Rc<RefCell<Refusals>>,
+    /// The WAL that the slot keeps.
+    retention: Rc<RefCell<Retention>>,
 }
 
 /// Runs a connector until `shutdown` becomes true, over failures that pass.
@@ -146,12 +160,18 @@ pub async fn run(
     status: watch::Sender<Status>,
 ) -> Result<(), Error> {
     let mut failures = 0;
-    let established = Rc::new(Cell::new(false));
-    let refusals = Rc::default();
+    let lasting = Lasting {
+        established: Rc::default(),
+        refusals: Rc::default(),
+        retention: Rc::new(RefCell::new(Retention::new(
+            config.source.wal_retained_warn,
+            net::now(),
+        ))),
+    };
     let mut works = false;
     loop {
         let began = net::now();
-        let attempt = attempt(&config, &shutdown, &status, (&established, &refusals)).await;
+        let attempt = attempt(&config, &shutdown, &status, &lasting).await;
         let error = match attempt {
             Ok(()) => {
                 status.send_modify(|status| status.phase = Phase::Stopped);
@@ -163,7 +183,7 @@ pub async fn run(
             }
             Err(error) => error,
         };
-        works |= established.take();
+        works |= lasting.established.take();
         if !works {
             return Err(error);
         }
@@ -173,6 +193,9 @@ pub async fn run(
         let limit = config.source.max_retries;
         if !error.retriable || limit.is_some_and(|limit| failures >= limit) {
             return Err(error);
+        }
+        if error.blame == Blame::Kafka {
+            lasting.retention.borrow_mut().kafka_failed(net::now());
         }
         failures += 1;
         let wait = jittered(config.source.retry_wait, failures);
@@ -219,7 +242,7 @@ async fn attempt(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
-    lasting: (&Rc<Cell<bool>>, &Rc<RefCell<Refusals>>),
+    lasting: &Lasting,
 ) -> Result<(), Error> {
     let mut asked = shutdown.clone();
     let (mut pipe, key) = tokio::select! {
@@ -256,12 +279,18 @@ async fn connect(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
-    (established, refusals): (&Rc<Cell<bool>>, &Rc<RefCell<Refusals>>),
+    lasting: &Lasting,
 ) -> Result<(Pipe, Vec<u8>), Error> {
     let mut driver = Driver::new(&config.sink)?;
     let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
     let server = Server::ask(&mut client).await?;
     server.check_wal_level(client.target())?;
+    let retention = &lasting.retention;
+    let (now, away) = (net::now(), retention.borrow().away(net::now()));
+    if away.is_some() && retention.borrow().is_due(now, away) {
+        let seen = catalog::retained(&mut client, &server, &config.source).await?;
+        retention.borrow_mut().tell(&config.name, now, away, seen);
+    }
     let topic = offsets_topic(config, &mut driver).await?;
     let key = offsets::key(&config.name, &config.encode.topic_prefix);
     // A predecessor's open transaction is ended by now: what it stored can be read.
@@ -280,7 +309,7 @@ async fn connect(
     );
     let mut pipe = Pipe {
         registry: Registries::new(&config.encode)?,
-        outlet: Outlet::new(config, driver, &run_id(), Rc::clone(refusals)),
+        outlet: Outlet::new(config, driver, &run_id(), Rc::clone(&lasting.refusals)),
         tables: Tables::default(),
         keeper,
         notices: Notices::default(),
@@ -291,7 +320,8 @@ async fn connect(
         draft: Status::default(),
         published_at: net::now(),
         shutdown: shutdown.clone(),
-        established: Rc::clone(established),
+        established: Rc::clone(&lasting.established),
+        retention: Rc::clone(retention),
         skipped: skipped(config),
         settling: Rc::default(),
         config: config.clone(),

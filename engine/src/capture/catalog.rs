@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgwire::lsn::Lsn;
 use pgwire::replication::{
@@ -35,6 +36,8 @@ pub struct Server {
     pub system_id: String,
     /// `pg_database.datname` of the connection.
     pub database: String,
+    /// How long it waits for a word of ours on a stream; zero: for ever.
+    pub wal_sender_timeout: Duration,
 }
 
 impl Server {
@@ -46,7 +49,8 @@ impl Server {
             .simple_query(
                 "SELECT current_setting('server_version_num'), current_setting('wal_level'), \
                  pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()), \
-                 current_database()",
+                 current_database(), \
+                 (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')",
             )
             .await?;
         let answer = || {
@@ -64,6 +68,7 @@ impl Server {
             in_recovery: fields.flag(),
             system_id: fields.text(),
             database: fields.text(),
+            wal_sender_timeout: Duration::from_millis(fields.parse().unwrap_or_default()),
         };
         if server.version < VERSION_MIN {
             let setup = Setup::ServerTooOld {
@@ -891,6 +896,50 @@ pub async fn slot(
         return fail(Setup::SlotSynced { slot: slot.name });
     }
     Ok(Some(slot))
+}
+
+/// How much WAL the slot makes the server keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retained {
+    /// From where decoding would begin to the end of WAL.
+    pub bytes: u64,
+    /// How much may be written before the slot is in danger of being lost; none: no limit.
+    pub safe_bytes: Option<i64>,
+    /// `max_slot_wal_keep_size`; none: no limit.
+    pub limit: Option<u64>,
+}
+
+/// Looks at the WAL that the slot keeps. Any role may.
+///
+/// Errors: [`PgError`]; none when there is no slot.
+pub async fn retained(
+    client: &mut Client,
+    server: &Server,
+    source: &Source,
+) -> Result<Option<Retained>, PgError> {
+    let end = if server.in_recovery {
+        "pg_last_wal_replay_lsn()"
+    } else {
+        "pg_current_wal_lsn()"
+    };
+    let limits = if server.version >= 130_000 {
+        "safe_wal_size, pg_size_bytes(current_setting('max_slot_wal_keep_size'))"
+    } else {
+        "NULL, NULL"
+    };
+    let rows = client
+        .simple_query(&format!(
+            "SELECT pg_wal_lsn_diff({end}, restart_lsn)::bigint, {limits} \
+             FROM pg_replication_slots WHERE slot_name = {}",
+            quote_literal(&source.slot)
+        ))
+        .await?;
+    Ok(Fields::only(rows).map(|mut fields| Retained {
+        bytes: fields.parse().unwrap_or_default(),
+        safe_bytes: fields.parse(),
+        // -1: none.
+        limit: fields.parse(),
+    }))
 }
 
 /// A slot that was just made.

@@ -179,6 +179,8 @@ pub struct Source {
     pub lsn_flush: LsnFlush,
     /// `status.update.interval.ms`.
     pub status_update_interval: Duration,
+    /// `penstock.wal.retained.warn`: bytes; 0: never.
+    pub wal_retained_warn: u64,
     /// `errors.max.retries`: of the whole pipe after a retriable failure; none: for ever.
     pub max_retries: Option<u32>,
     /// `retriable.restart.connector.wait.ms`.

@@ -298,6 +298,12 @@ impl Keeper {
         if next > now { next } else { now + IDLE_TICK }
     }
 
+    /// Since when Kafka has not acknowledged what the stored position waits for.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let waits = self.storing.is_some() || !self.ledger.is_settled();
+        waits.then_some(self.stored_at)
+    }
+
     /// What the slot may forget.
     pub(super) fn confirmed(&self) -> Lsn {
         self.confirmed

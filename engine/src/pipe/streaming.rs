@@ -20,6 +20,7 @@ use super::outlet::RowEvent;
 use super::tables::Announced;
 use super::unsent::{Unsent, Why, key_of_head};
 use super::{Pipe, UNIX_TO_PG_US};
+use crate::capture::catalog;
 use crate::capture::client::Streaming;
 use crate::capture::error::{PgError, PgFault};
 use crate::capture::inbox::Inbox;
@@ -31,6 +32,9 @@ use crate::progress::offsets::{MessageType, StreamPosition};
 
 /// Status updates while something else is waited for: within any `wal_sender_timeout`.
 const STATUS_WHILE_WAITING: Duration = Duration::from_secs(5);
+/// Of `wal_sender_timeout`: so long may the server say nothing at all, although it was asked. An
+/// old one that decodes a long transaction of other tables has no time to answer.
+const SILENT_TIMES: u32 = 5;
 /// How long the loop may sleep when something is overdue that waits for a transaction's end.
 const IDLE_TICK: Duration = Duration::from_millis(50);
 /// What the transaction topic counts messages under.
@@ -82,6 +86,12 @@ struct Stream {
     /// When the last transaction committed, us since 1970-01-01 UTC.
     committed_us: i64,
     heartbeat_at: Instant,
+    /// When the server was last heard, or not listened to.
+    heard_at: Instant,
+    /// Bytes that had arrived then.
+    heard_bytes: usize,
+    /// How long the server may say nothing; zero: for ever.
+    silence: Duration,
 }
 
 /// The transaction at hand.
@@ -141,10 +151,18 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         status_at: net::now(),
         committed_us: 0,
         heartbeat_at: net::now(),
+        heard_at: net::now(),
+        heard_bytes: 0,
+        silence: pipe.server.wal_sender_timeout * SILENT_TIMES,
     };
     loop {
         pipe.outlet.set_clock();
+        let arrived = stream.inbox.bytes().len() != stream.heard_bytes;
         let pause = stream.decode(pipe)?;
+        stream.heard_bytes = stream.inbox.bytes().len();
+        if arrived || matches!(pause, Pause::Full) {
+            stream.heard_at = net::now();
+        }
         match pause {
             Pause::Announced(announced) => {
                 stream.resolve(pipe, announced).await?;
@@ -167,12 +185,17 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
             return Ok(End::Stopped);
         }
         stream.beat(pipe).await?;
+        stream.look_at_wal(pipe).await?;
         let position = stream.position();
         pipe.keeper.advance(&mut pipe.outlet, position)?;
         let now = net::now();
+        stream.listen(now)?;
         stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
         pipe.publish();
         let mut deadline = stream.status_at.min(pipe.keeper.deadline(now));
+        if !stream.silence.is_zero() {
+            deadline = deadline.min(stream.heard_at + stream.silence);
+        }
         if !pipe.config.capture.heartbeat_interval.is_zero() {
             deadline = deadline.min(stream.heartbeat_at.max(now + IDLE_TICK));
         }
@@ -543,6 +566,51 @@ impl Stream {
         notices.heartbeat(outlet, config)
     }
 
+    /// Looks at the WAL that the slot keeps, when that is due.
+    async fn look_at_wal(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+        let Pipe {
+            client,
+            server,
+            config,
+            keeper,
+            retention,
+            ..
+        } = pipe;
+        let now = net::now();
+        let waits = retention.borrow_mut().waits(now, keeper.waits_since());
+        if !retention.borrow().is_due(now, waits) {
+            return Ok(());
+        }
+        let source = &config.source;
+        let look = catalog::retained(client, server, source);
+        let look = self.meanwhile(look, source.status_update_interval, keeper);
+        let seen = match tokio::time::timeout(source.connect_timeout, look).await {
+            Ok(seen) => seen?,
+            Err(_) => return Err(PgError::new(&self.connection.target, PgFault::TimedOut).into()),
+        };
+        retention.borrow_mut().tell(&config.name, now, waits, seen);
+        Ok(())
+    }
+
+    /// How long nothing was heard, as far as that begins to matter.
+    fn silent(&self, now: Instant) -> Option<Duration> {
+        let silent = now.duration_since(self.heard_at);
+        (!self.silence.is_zero() && silent >= self.silence / 2).then_some(silent)
+    }
+
+    /// Errors: the server was asked for a word, and none has come.
+    fn listen(&self, now: Instant) -> Result<(), Error> {
+        let Some(silent) = self.silent(now).filter(|silent| *silent >= self.silence) else {
+            return Ok(());
+        };
+        let why = format!(
+            "nothing was heard from the server for {} s, although it was asked",
+            silent.as_secs()
+        );
+        let error = io::Error::new(io::ErrorKind::TimedOut, why);
+        Err(PgError::new(&self.connection.target, error).into())
+    }
+
     /// Waits for `work`, while the server keeps hearing of us.
     async fn meanwhile<T, E: From<PgError>>(
         &mut self,
@@ -591,7 +659,7 @@ impl Stream {
             flushed: confirmed,
             applied: confirmed,
             sent_at: net::now_unix_us() - UNIX_TO_PG_US,
-            reply_requested: false,
+            reply_requested: self.silent(net::now()).is_some(),
         };
         status.put(&mut self.out);
     }

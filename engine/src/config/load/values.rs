@@ -57,7 +57,7 @@ impl Load {
         Config {
             errors: errors(connect, debezium),
             budget,
-            source: self.source(debezium),
+            source: self.source(debezium, scopes.penstock.int("penstock.wal.retained.warn")),
             capture: self.capture(debezium),
             encode: self.encode(scopes, sink.sasl.as_ref()),
             offsets: Offsets {
@@ -76,7 +76,7 @@ impl Load {
         }
     }
 
-    fn source(&mut self, debezium: &Scope) -> Source {
+    fn source(&mut self, debezium: &Scope, wal_retained_warn: u64) -> Source {
         let parameters = debezium.optional("slot.stream.params").unwrap_or_default();
         let parameters = parameters
             .split(';')
@@ -125,6 +125,7 @@ impl Load {
             offset_mismatch: debezium.word("offset.mismatch.strategy"),
             lsn_flush: debezium.word("lsn.flush.mode"),
             status_update_interval: debezium.millis("status.update.interval.ms"),
+            wal_retained_warn,
             max_retries: debezium
                 .number("errors.max.retries")
                 .and_then(|retries| u32::try_from(retries).ok()),

@@ -726,6 +726,8 @@ pub static PENSTOCK: Section = Section {
             MEMORY,
             "As in the worker's file, and before it.",
         ),
+        is("penstock.wal.retained.warn", NON_NEGATIVE_LONG, "1073741824",
+            "Bytes of WAL that the slot may keep before the log warns; `0` is never."),
     ],
 };
 
