@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""registry.py PORT: a schema registry in memory that can be told to fail.
+"""registry.py PORT [CERTIFICATE KEY AUTHORITY]: a schema registry in memory that can be told to fail. With a
+certificate it speaks TLS on PORT + 1 as well, and asks for a client certificate that AUTHORITY signed.
 
 It does what a converter and a deserializer ask: register, look up, by id, versions, compatibility by name only
 (no schema is compared). Ids count from 1; the same text has the same id under every subject.
@@ -10,10 +11,11 @@ It does what a converter and a deserializer ask: register, look up, by id, versi
   GET /calls  how many requests of each "METHOD path" came
 """
 import json
+import ssl
 import sys
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
+from threading import Lock, Thread
 
 lock, ids, by_id, subjects, faults, calls = Lock(), {}, {}, {}, {}, {}
 
@@ -107,4 +109,13 @@ class Registry(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Registry).serve_forever()
+    port, secured = int(sys.argv[1]), sys.argv[2:]
+    if secured:
+        certificate, key, authority = secured
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
+        context.load_cert_chain(certificate, key)
+        context.verify_mode = ssl.CERT_REQUIRED
+        server = ThreadingHTTPServer(("127.0.0.1", port + 1), Registry)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+    ThreadingHTTPServer(("127.0.0.1", port), Registry).serve_forever()

@@ -389,7 +389,9 @@ fn properties(directory: &Path, port: u16, old: bool, settings: &[(&str, &str)])
             ("controller.listener.names", "CONTROLLER".into()),
             (
                 "listener.security.protocol.map",
-                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT".into(),
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,\
+                 SASL_SSL:SASL_SSL,SSL:SSL"
+                    .into(),
             ),
         ]);
     }

@@ -12,6 +12,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
+pub mod certificates;
 pub mod files;
 pub mod judge;
 pub mod kafka;

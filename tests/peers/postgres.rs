@@ -460,7 +460,7 @@ impl Database<'_> {
 }
 
 /// Whom root lends PostgreSQL's processes to: they refuse to be root's.
-fn owner() -> Option<(u32, u32)> {
+pub(crate) fn owner() -> Option<(u32, u32)> {
     static OWNER: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     let id = |arguments: &[&str]| -> Option<u32> {
         let output = Command::new("id").args(arguments).output().ok()?;

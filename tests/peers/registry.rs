@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::certificates::Certificates;
 use crate::judge::interpreter;
 use crate::nursery::Running;
 use crate::{eventually, free_ports};
@@ -16,6 +17,8 @@ use crate::{eventually, free_ports};
 pub struct Registry {
     url: String,
     port: u16,
+    /// Certificate, key and authority of its TLS, on the next port.
+    secured: Option<[String; 3]>,
     running: Mutex<Option<Running>>,
 }
 
@@ -25,10 +28,24 @@ impl Registry {
     /// Panics when it does not answer within 20 s.
     #[must_use]
     pub fn start() -> Self {
-        let port = free_ports(1);
+        Self::start_as(None)
+    }
+
+    /// Starts an empty registry that speaks TLS as well, to clients with a certificate.
+    ///
+    /// Panics when it does not answer within 20 s.
+    #[must_use]
+    pub fn start_secured(certificates: &Certificates) -> Self {
+        let files = ["server.pem", "server.key", "ca.pem"];
+        Self::start_as(Some(files.map(|name| certificates.path(name))))
+    }
+
+    fn start_as(secured: Option<[String; 3]>) -> Self {
+        let port = free_ports(2);
         let registry = Self {
             url: format!("http://127.0.0.1:{port}"),
             port,
+            secured,
             running: Mutex::new(None),
         };
         registry.launch();
@@ -48,6 +65,12 @@ impl Registry {
         &self.url
     }
 
+    /// The same by TLS, for one that was started with it.
+    #[must_use]
+    pub fn secured_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port + 1)
+    }
+
     /// Ends the process: nobody listens any more.
     pub fn stop(&self) {
         self.running.lock().expect("no panic under it").take();
@@ -59,6 +82,7 @@ impl Registry {
     pub fn launch(&self) {
         let mut command = interpreter("registry.py");
         command.arg(self.port.to_string());
+        command.args(self.secured.iter().flatten());
         let running = Running::spawn(&mut command, "KILL");
         *self.running.lock().expect("no panic under it") = Some(running);
         eventually("the registry answers", Duration::from_secs(20), || {
