@@ -529,6 +529,17 @@ pub enum NetFault {
     NotAHostName,
 }
 
+/// Whom a connection leads to: what can be done about it is set by other properties for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// PostgreSQL, by `database.*`.
+    Postgres,
+    /// A broker, by `producer.*` or the worker's own.
+    Kafka,
+    /// The schema registry, by a converter's.
+    Registry,
+}
+
 impl NetError {
     fn new(target: &str, fault: NetFault, source: Option<io::Error>) -> Self {
         Self {
@@ -538,9 +549,9 @@ impl NetError {
         }
     }
 
-    /// What the reader of the error can do.
+    /// What the reader of the error can do, in the properties that lead to this kind of server.
     #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    pub fn remedy(&self, server: Server) -> &'static str {
         match self.fault {
             NetFault::NameUnknown => "Check the host name and the name service.",
             NetFault::Refused => {
@@ -553,12 +564,33 @@ impl NetError {
             NetFault::SocketMissing => {
                 "Check that the server runs here, the socket's directory and the port."
             }
-            NetFault::UntrustedCertificate => {
-                "Give the certificate authority's PEM file as the trusted root, or trust less."
-            }
-            NetFault::OtherHost => {
-                "Connect by a name that the certificate has, or do not verify the host's name."
-            }
+            NetFault::UntrustedCertificate => match server {
+                Server::Postgres => {
+                    "Let database.sslrootcert name the PEM file of the authority that signed it, \
+                     or set database.sslmode=require to trust whoever answers."
+                }
+                Server::Kafka => {
+                    "Let ssl.truststore.location name the PEM file of the authority that signed it."
+                }
+                Server::Registry => {
+                    "Let schema.registry.ssl.truststore.location of both converters name the PEM \
+                     file of the authority that signed it."
+                }
+            },
+            NetFault::OtherHost => match server {
+                Server::Postgres => {
+                    "Let database.hostname be a name that the certificate has, or set \
+                     database.sslmode=verify-ca."
+                }
+                Server::Kafka => {
+                    "Let the broker's advertised.listeners and bootstrap.servers use a name that \
+                     the certificate has, or set ssl.endpoint.identification.algorithm= (empty)."
+                }
+                Server::Registry => {
+                    "Let schema.registry.url use a name that the certificate has, or set \
+                     schema.registry.ssl.endpoint.identification.algorithm= (empty)."
+                }
+            },
             NetFault::ExpiredCertificate => "Renew the server's certificate; check both clocks.",
             NetFault::Handshake => {
                 "Check that this port speaks TLS, 1.2 at least, and accepts our certificate."

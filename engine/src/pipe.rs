@@ -957,7 +957,9 @@ impl From<RegistryError> for Error {
     fn from(error: RegistryError) -> Self {
         let retriable = error.retriable();
         let what = "schema registry".to_owned();
-        let remedy = matches!(error, RegistryError::Unreachable { .. }).then(|| {
+        // What cannot pass by itself, as a certificate, says what to do about it in its own words.
+        let may_pass = retriable && matches!(error, RegistryError::Unreachable { .. });
+        let remedy = may_pass.then(|| {
             "check schema.registry.url of the converters, and that the registry runs".to_owned()
         });
         Self {

@@ -5,7 +5,7 @@ use std::io;
 
 use pgwire::backend::{ServerMessage, SqlState};
 
-use crate::net::{NetError, TlsConfigError};
+use crate::net::{NetError, Server, TlsConfigError};
 
 /// Anything that can go wrong between us and the server.
 ///
@@ -172,7 +172,7 @@ impl PgError {
     #[must_use]
     pub fn remedy(&self) -> Option<&'static str> {
         match &self.fault {
-            PgFault::Connect(error) => Some(error.remedy()),
+            PgFault::Connect(error) => Some(error.remedy(Server::Postgres)),
             PgFault::TlsConfig(_) => {
                 Some("Check database.sslrootcert, database.sslcert and database.sslkey.")
             }
@@ -392,7 +392,7 @@ impl fmt::Display for PgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A connection's error names its target and remedy itself.
         if let PgFault::Connect(error) = &self.fault {
-            return write!(f, "{error}. {}", error.remedy());
+            return write!(f, "{error}. {}", error.remedy(Server::Postgres));
         }
         write!(f, "{}: {}", self.target, self.fault)?;
         if let Some(remedy) = self.remedy() {

@@ -29,7 +29,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use crate::config::{self, AvroConverter, Pem, Registry, SubjectName};
-use crate::net::{NetError, Stream, TlsConfig, TlsConfigError, TlsOptions, Verify};
+use crate::net::{NetError, Server, Stream, TlsConfig, TlsConfigError, TlsOptions, Verify};
 
 /// What is asked for, and what is sent.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -548,7 +548,7 @@ struct Failure {
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
         Self {
-            remedy: error.remedy(),
+            remedy: error.remedy(Server::Registry),
             retriable: error.retriable(),
             cause: error.to_string(),
         }

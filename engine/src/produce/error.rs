@@ -14,6 +14,13 @@ pub enum Error {
         /// The last thing that went wrong, with its address.
         reason: String,
     },
+    /// TLS with a broker failed: not trusted, another host, no TLS there.
+    Tls {
+        /// The broker's address.
+        broker: String,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
     /// A broker did not accept who we are.
     Authentication {
         /// The broker's address.
@@ -88,6 +95,7 @@ impl Error {
                 code.retriable() || TRANSIENT.contains(code) || *code == ErrorCode::NONE
             }
             Self::Authentication { .. }
+            | Self::Tls { .. }
             | Self::RecordTooLarge { .. }
             | Self::Fenced { .. }
             | Self::Protocol { .. }
@@ -197,6 +205,7 @@ impl fmt::Display for Error {
                 "Kafka broker {broker}: {error}; is this a Kafka listener, and does \
                  security.protocol match it?"
             ),
+            Self::Tls { broker, reason } => write!(f, "{broker}: {reason}"),
             Self::Configuration { reason } => f.write_str(reason),
         }
     }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{BatchId, Error, Outgoing};
 use crate::config::{Pem, SaslMechanism, Sink, Tls};
-use crate::net::{Stream, TlsConfig, TlsOptions, Verify};
+use crate::net::{Server, Stream, TlsConfig, TlsOptions, Verify};
 
 /// What every connection of one sink has in common.
 #[derive(Debug, Clone)]
@@ -68,12 +68,13 @@ impl Dialer {
             let refused = |error: crate::net::NetError| {
                 let text = error.to_string();
                 let reason = text.strip_prefix(&format!("{broker}: ")).unwrap_or(&text);
-                let reason = format!("{reason}. {}", error.remedy());
+                let reason = format!("{reason}. {}", error.remedy(Server::Kafka));
                 if error.retriable() {
                     DialError::Unreachable(reason)
                 } else {
-                    DialError::Rejected(Error::Configuration {
-                        reason: format!("{broker}: {reason}"),
+                    DialError::Rejected(Error::Tls {
+                        broker: broker.clone(),
+                        reason,
                     })
                 }
             };
