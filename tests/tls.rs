@@ -218,7 +218,7 @@ fn a_stranger_signed_the_database() {
     let other = Certificates::new("nobody");
     let connector =
         connector(servers, &database).with("database.sslrootcert", other.path("ca.pem"));
-    let words = ["database.sslrootcert", "UnknownIssuer"];
+    let words = ["database.sslrootcert", "not trusted"];
     refused(&worker(servers), &connector, POSTGRES, &words);
 }
 
@@ -275,7 +275,7 @@ fn a_stranger_signed_the_broker() {
                 let name = format!("{prefix}ssl.truststore.location");
                 worker.with(&name, other.path("ca.pem"))
             });
-    let words = ["ssl.truststore.location", "UnknownIssuer"];
+    let words = ["ssl.truststore.location", "not trusted"];
     refused(&worker, &connector(servers, &database), KAFKA, &words);
 }
 
@@ -290,6 +290,6 @@ fn a_stranger_signed_the_registry() {
             let name = format!("{side}.converter.schema.registry.ssl.truststore.location");
             worker.with(&name, other.path("ca.pem"))
         });
-    let words = ["schema.registry.ssl.truststore.location", "UnknownIssuer"];
+    let words = ["schema.registry.ssl.truststore.location", "not trusted"];
     refused(&worker, &connector(servers, &database), REGISTRY, &words);
 }
