@@ -194,7 +194,11 @@ fn unfinished_work_and_debugging_are_not_left_behind() {
 #[test]
 fn unsafe_code_is_where_it_was_measured() {
     // A file is named here with the measurement that asked for it.
-    let measured: [&str; 2] = ["tests/allocation.rs", "engine/tests/allocation.rs"];
+    let measured: [&str; 3] = [
+        "tests/allocation.rs",
+        "engine/tests/allocation.rs",
+        "engine/src/net/low_water.rs",
+    ];
     let mut complaints = Vec::new();
     for path in files("rs")
         .iter()

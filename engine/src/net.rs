@@ -1,7 +1,10 @@
 //! Sockets, TLS, and the clock: the only module that has any of them.
 
+mod low_water;
+
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -145,6 +148,17 @@ impl Stream {
             Ok(Err(error)) => fail(tls_fault(&error), Some(error)),
             Err(_) => fail(NetFault::TimedOut, None),
         }
+    }
+
+    /// Asks the kernel to wake who reads only when so many bytes have arrived; 1: any. A wish: what
+    /// is no TCP ignores it, and what has arrived is read whether the mark is reached or not.
+    pub fn set_low_water(&self, bytes: usize) {
+        let socket = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_fd(),
+            Self::Unix(_) | Self::Memory(_) => return,
+        };
+        let _ = low_water::set(socket, i32::try_from(bytes).unwrap_or(i32::MAX));
     }
 
     /// Whether what is written can be read by who is on the way.

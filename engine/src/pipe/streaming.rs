@@ -24,6 +24,7 @@ use crate::capture::catalog;
 use crate::capture::client::Streaming;
 use crate::capture::error::{PgError, PgFault};
 use crate::capture::inbox::Inbox;
+use crate::capture::pace::{self, Pace};
 use crate::capture::stream::{ChangeKind, Decoder, Incoming, RowChange};
 use crate::config::Operation;
 use crate::encode::envelope::{SnapshotMark, SourceBlock, TransactionBlock};
@@ -68,6 +69,7 @@ pub(super) enum End {
 struct Stream {
     connection: Streaming,
     inbox: Inbox,
+    pace: Pace,
     /// Status updates on their way to the server.
     out: Vec<u8>,
     decoder: Decoder,
@@ -136,9 +138,13 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         budget.inbox(),
         budget.received + 2 * budget.inbox(),
     );
+    // The kernel makes room for twice the mark, and keeps it.
+    connection.stream.set_low_water(pace::BUFFER_MARK);
+    connection.stream.set_low_water(1);
     let mut stream = Stream {
         connection,
         inbox,
+        pace: Pace::new(net::now()),
         out: Vec::with_capacity(128),
         decoder: Decoder::default(),
         passing: 0,
@@ -670,13 +676,17 @@ impl Stream {
         let Self {
             connection,
             inbox,
+            pace,
             out,
             ..
         } = self;
+        let due = pace.deadline(net::now()).filter(|_| read);
+        let deadline = due.map_or(deadline, |due| due.min(deadline));
+        let marked = pace.mark();
         let mut drive = pin!(pipe.outlet.driver.drive());
         let mut stopped = pin!(pipe.shutdown.changed());
         let mut timer = pin!(tokio::time::sleep_until(deadline));
-        poll_fn(|cx| {
+        let waited: Result<(), Error> = poll_fn(|cx| {
             let mut progress = false;
             if let Poll::Ready(result) = drive.as_mut().poll(cx) {
                 result?;
@@ -690,14 +700,21 @@ impl Stream {
             }
             if read {
                 match inbox.poll_fill(&mut connection.stream, cx) {
-                    Poll::Ready(Ok(_)) => progress = true,
+                    Poll::Ready(Ok(bytes)) => {
+                        pace.read(bytes, net::now());
+                        progress = true;
+                    }
                     Poll::Ready(Err(error)) => {
                         return Poll::Ready(Err(PgError::new(&connection.target, error).into()));
                     }
                     Poll::Pending => {}
                 }
             }
-            if stopped.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready() {
+            if stopped.as_mut().poll(cx).is_ready() {
+                progress = true;
+            }
+            if !progress && timer.as_mut().poll(cx).is_ready() {
+                pace.expire();
                 progress = true;
             }
             if progress {
@@ -706,7 +723,11 @@ impl Stream {
                 Poll::Pending
             }
         })
-        .await
+        .await;
+        if pace.mark() != marked {
+            connection.stream.set_low_water(pace.mark());
+        }
+        waited
     }
 
     async fn write_some(&mut self) -> Result<(), PgError> {
