@@ -584,6 +584,42 @@ mod restarts {
         assert_eq!(pipe.terminate(), 0);
     }
 
+    /// Rows are streamed in binary until a table comes that cannot be read so, here in the middle of
+    /// a transaction: the stream begins again as text, behind what was appended.
+    #[test]
+    fn a_table_that_needs_text_appears_in_a_binary_stream() {
+        let kafka = Kafka::shared(kafka::NEWEST);
+        let database = Postgres::shared(Version::Debian).database("forms");
+        database.query("CREATE TABLE t (id int PRIMARY KEY, n numeric, at timestamptz)");
+        let connector =
+            connector(&database, "public.*").with("publication.autocreate.mode", "all_tables");
+        let mut pipe = Penstock::standalone(&json_worker(kafka, false), &[&connector]);
+        pipe.wait_for(&["streaming"], SOON);
+        let insert = "INSERT INTO t SELECT g, g / 100.0, timestamptz '2024-05-06 07:08:09.25+00'
+                        FROM generate_series";
+        database.query(&format!(
+            "{insert}(1, 1000) AS g;
+             BEGIN; {insert}(1001, 2000) AS g;
+             CREATE TABLE cash (id int PRIMARY KEY, m money); INSERT INTO cash VALUES (1, 12.34);
+             {insert}(2001, 3000) AS g; COMMIT;
+             {insert}(3001, 4000) AS g"
+        ));
+        let topic = format!("{}.public.t", database.name);
+        let records = judge::read(&kafka.bootstrap(), &topic, Format::Json, 4000, SOON);
+        let ids = records
+            .iter()
+            .map(|record| record.key["id"].as_i64().expect("an id"));
+        assert!(ids.eq(1..=4000), "each once, in order");
+        for record in &records {
+            assert_eq!(record.after()["at"], "2024-05-06T07:08:09.250000Z");
+        }
+        let topic = format!("{}.public.cash", database.name);
+        let records = judge::read(&kafka.bootstrap(), &topic, Format::Json, 1, SOON);
+        assert_eq!(records[0].after()["id"], 1);
+        pipe.wait_for(&["a column must come as text"], SOON);
+        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+    }
+
     #[test]
     fn a_registry_that_fails_for_a_moment_is_asked_again() {
         let (kafka, registry) = (Kafka::shared(kafka::NEWEST), Registry::start());

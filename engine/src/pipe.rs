@@ -136,6 +136,8 @@ struct Pipe {
     retention: Rc<RefCell<Retention>>,
     /// A bit for each operation that is skipped.
     skipped: u8,
+    /// The stream's rows come in binary: no digits to be parsed.
+    binary: bool,
     /// The word to stop was heard: what was appended is being settled.
     settling: Rc<Cell<bool>>,
 }
@@ -323,6 +325,7 @@ async fn connect(
         established: Rc::clone(&lasting.established),
         retention: Rc::clone(retention),
         skipped: skipped(config),
+        binary: false,
         settling: Rc::default(),
         config: config.clone(),
     };
@@ -350,6 +353,7 @@ impl Pipe {
         catalog::ensure_publication(client, server, source, capture, &tables).await?;
         let slot = self.free_slot().await?;
         self.set_replica_identities(&tables).await?;
+        self.binary = self.may_ask_for_binary(&tables);
         // Behind the slot: a predecessor that still streamed from it has stored its last by now.
         let stored = read_stored(&self.config, key).await?;
         let (decision, slot) = self.decide(stored, slot, key).await?;
@@ -401,6 +405,17 @@ impl Pipe {
             let wait = slot_wait(source, failures);
             self.pause(wait).await;
         }
+    }
+
+    /// Whether every captured column can be read in binary: the server sends all tables in one
+    /// form, and text only for types that have no other. From PostgreSQL 14 on.
+    fn may_ask_for_binary(&self, tables: &[CapturedTable]) -> bool {
+        let own = &self.config.source.slot_stream_params;
+        self.server.version >= 140_000
+            && !own.iter().any(|(name, _)| name == "binary")
+            && tables
+                .iter()
+                .all(|captured| tables::reads_binary(&captured.table, &self.config))
     }
 
     /// `replica.identity.autoset.values`. What the server refuses is logged: the table is captured
@@ -649,6 +664,9 @@ impl Pipe {
         let mut options = vec![("proto_version", "1"), ("publication_names", &*publication)];
         if self.server.version >= 140_000 {
             options.push(("messages", "true"));
+        }
+        if self.binary {
+            options.push(("binary", "true"));
         }
         options.extend(
             source

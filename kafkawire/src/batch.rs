@@ -213,13 +213,14 @@ impl BatchBuilder {
     ///
     /// Order of calls: key, value, headers, [`finish`](RecordWriter::finish). A part left out is
     /// null. Until finished, the record does not exist.
+    #[inline]
     pub fn append(&mut self, timestamp_ms: i64) -> RecordWriter<'_> {
         if self.record_count == 0 {
             self.base_timestamp = timestamp_ms;
             self.max_timestamp = timestamp_ms;
         }
         let start = self.buffer.len();
-        self.buffer.resize(start + self.widths.record, 0);
+        leave(&mut self.buffer, self.widths.record);
         put_i8(&mut self.buffer, 0);
         // Wraps for timestamps further apart than an i64 can say, as the reader's sum does.
         put_varlong(
@@ -374,6 +375,7 @@ impl RecordWriter<'_> {
     /// Makes the record part of the batch.
     ///
     /// Errors: the batch would outgrow its bound; it is then as it was before the record.
+    #[inline]
     pub fn finish(mut self) -> Result<(), AppendError> {
         let (count_at, count) = self.begin_headers();
         let batch = &mut *self.batch;
@@ -438,6 +440,7 @@ impl Drop for RecordWriter<'_> {
 }
 
 /// A length in bytes, then the bytes; -1 alone for null.
+#[inline]
 fn put_nullable(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         None => put_varint(buffer, -1),
@@ -450,6 +453,7 @@ fn put_nullable(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 /// A length that is known only behind what it measures.
+#[inline]
 fn put_sized<R>(
     buffer: &mut Vec<u8>,
     width: &mut usize,
@@ -457,7 +461,7 @@ fn put_sized<R>(
 ) -> R {
     let at = buffer.len();
     let body_at = at + *width;
-    buffer.resize(body_at, 0);
+    leave(buffer, *width);
     let answer = write(buffer);
     assert!(buffer.len() >= body_at, "a writer only appends");
     let length = i32::try_from(buffer.len() - body_at).unwrap_or(i32::MAX);
@@ -467,8 +471,9 @@ fn put_sized<R>(
 
 /// Puts `length` where `width` bytes were left for it at `at`; what follows slides if it needs
 /// another number of bytes, and `width` learns that number.
+#[inline]
 fn close_length(buffer: &mut Vec<u8>, at: usize, width: &mut usize, length: i32) {
-    let mut bits = (length << 1).cast_unsigned();
+    let bits = (length << 1).cast_unsigned();
     let needed = varint_width(bits);
     if needed != *width {
         let end = buffer.len();
@@ -479,16 +484,38 @@ fn close_length(buffer: &mut Vec<u8>, at: usize, width: &mut usize, length: i32)
         buffer.truncate(end + needed - *width);
         *width = needed;
     }
-    if let Some(slot) = buffer.get_mut(at..at + needed) {
-        for byte in slot {
-            let rest = bits >> 7;
-            *byte = (bits & 0x7f) as u8 | if rest == 0 { 0 } else { 0x80 };
-            bits = rest;
-        }
+    // Of a width that the compiler knows, it is a store and no loop.
+    match needed {
+        1 => patch(buffer, at, septets::<1>(bits)),
+        2 => patch(buffer, at, septets::<2>(bits)),
+        3 => patch(buffer, at, septets::<3>(bits)),
+        4 => patch(buffer, at, septets::<4>(bits)),
+        _ => patch(buffer, at, septets::<5>(bits)),
+    }
+}
+
+/// LEB128 in `N` bytes.
+#[inline]
+fn septets<const N: usize>(bits: u32) -> [u8; N] {
+    std::array::from_fn(|at| {
+        let [low, ..] = (u64::from(bits) >> (at * 7)).to_le_bytes();
+        low & 0x7f | if at + 1 < N { 0x80 } else { 0 }
+    })
+}
+
+/// Leaves room for a length of `width` bytes.
+#[inline]
+fn leave(buffer: &mut Vec<u8>, width: usize) {
+    match width {
+        1 => buffer.push(0),
+        2 => buffer.extend_from_slice(&[0; 2]),
+        3 => buffer.extend_from_slice(&[0; 3]),
+        _ => buffer.resize(buffer.len() + width, 0),
     }
 }
 
 /// Bytes that LEB128 needs.
+#[inline]
 fn varint_width(bits: u32) -> usize {
     match bits {
         0..0x80 => 1,
@@ -572,6 +599,7 @@ pub fn place(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
     patch(batch, LEADER_EPOCH_AT, leader_epoch.to_be_bytes());
 }
 
+#[inline]
 fn patch<const N: usize>(buffer: &mut [u8], at: usize, bytes: [u8; N]) {
     if let Some(slot) = buffer.get_mut(at..at + N) {
         slot.copy_from_slice(&bytes);

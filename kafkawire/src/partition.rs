@@ -15,6 +15,9 @@ use std::num::NonZeroU32;
 /// Source: Apache Kafka, `BuiltInPartitioner.partitionForKey`, `Utils.toPositive`.
 #[must_use]
 pub fn partition_for_key(key: &[u8], partition_count: NonZeroU32) -> u32 {
+    if partition_count == NonZeroU32::MIN {
+        return 0;
+    }
     (murmur2(key) & 0x7fff_ffff) % partition_count
 }
 

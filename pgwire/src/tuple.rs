@@ -60,27 +60,20 @@ impl<'b> Tuple<'b> {
     #[inline]
     pub(crate) fn take(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
         let columns = reader.take_count("number of columns")?;
-        let start = reader.clone();
+        let offset = reader.at();
+        let whole = reader.rest();
+        let mut rest = whole;
         for _ in 0..columns {
-            let here = reader.at();
-            match reader.take_u8("column kind")? {
-                b'n' | b'u' => {}
-                b't' | b'b' => {
-                    reader.take_sized("column")?;
-                }
-                kind => {
-                    let fault = reader.fault("column kind", Fault::Unknown(kind.into()));
-                    return Err(Malformed { at: here, ..fault });
-                }
-            }
+            rest = match skip(rest) {
+                Some(rest) => rest,
+                None => return Err(broken(reader, columns)),
+            };
         }
-        let length = reader.at() - start.at();
-        let bytes = start.rest().get(..length).unwrap_or_default();
         // A message is below 2 GiB by its frame, so the offset fits.
         Ok(Self {
-            bytes,
+            bytes: reader.take_bytes("columns", whole.len() - rest.len())?,
             columns,
-            offset: u32::try_from(start.at()).unwrap_or(u32::MAX),
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
         })
     }
 
@@ -133,6 +126,41 @@ impl<'b> Tuple<'b> {
     }
 }
 
+/// What follows the first column; `None`: it is not all there, or of no known kind.
+#[inline]
+fn skip(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [b'n' | b'u', rest @ ..] => Some(rest),
+        [b't' | b'b', a, b, c, d, rest @ ..] => {
+            // A negative length is more than any message has.
+            rest.get(u32::from_be_bytes([*a, *b, *c, *d]) as usize..)
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with a tuple that [`skip`] does not get through.
+#[cold]
+fn broken(reader: &mut Reader<'_>, columns: u16) -> Malformed {
+    for _ in 0..columns {
+        let here = reader.at();
+        match reader.take_u8("column kind") {
+            Ok(b'n' | b'u') => {}
+            Ok(b't' | b'b') => {
+                if let Err(fault) = reader.take_sized("column") {
+                    return fault;
+                }
+            }
+            Ok(kind) => {
+                let fault = reader.fault("column kind", Fault::Unknown(kind.into()));
+                return Malformed { at: here, ..fault };
+            }
+            Err(fault) => return fault,
+        }
+    }
+    reader.fault("columns", Fault::Truncated)
+}
+
 impl std::fmt::Debug for Tuple<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.cells()).finish()
@@ -151,27 +179,26 @@ impl Iterator for Spans<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<TupleSpan> {
-        // The tuple was walked when it was taken: every `?` but the first is never taken.
-        let (&kind, rest) = self.rest.split_first()?;
-        if matches!(kind, b'n' | b'u') {
-            self.rest = rest;
-            self.at += 1;
-            return Some(if kind == b'n' {
-                TupleSpan::Null
-            } else {
-                TupleSpan::Unchanged
-            });
-        }
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_be_bytes(*length);
-        self.rest = rest.get(length as usize..)?;
-        let start = self.at + 5;
-        let end = start + length;
-        self.at = end;
-        Some(match kind {
-            b't' => TupleSpan::Text { start, end },
-            _ => TupleSpan::Binary { start, end },
-        })
+        // The tuple was walked when it was taken: only its end is met here.
+        let (span, rest) = match self.rest {
+            [b'n', rest @ ..] => (TupleSpan::Null, rest),
+            [b'u', rest @ ..] => (TupleSpan::Unchanged, rest),
+            [kind, a, b, c, d, rest @ ..] => {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]);
+                let start = self.at + 5;
+                let end = start + length;
+                self.rest = rest.get(length as usize..)?;
+                self.at = end;
+                return Some(match kind {
+                    b't' => TupleSpan::Text { start, end },
+                    _ => TupleSpan::Binary { start, end },
+                });
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        self.at += 1;
+        Some(span)
     }
 }
 

@@ -78,11 +78,13 @@ pub struct RowIndex {
 
 impl RowIndex {
     /// Forgets the row before; the spans that follow refer to a new buffer.
+    #[inline]
     pub fn clear(&mut self) {
         self.spans.clear();
     }
 
     /// The next cell is NULL.
+    #[inline]
     pub fn push_null(&mut self) {
         self.spans.push(Span {
             kind: Kind::Null,
@@ -92,6 +94,7 @@ impl RowIndex {
     }
 
     /// The next cell is an unchanged TOAST value.
+    #[inline]
     pub fn push_unchanged(&mut self) {
         self.spans.push(Span {
             kind: Kind::Unchanged,
@@ -101,6 +104,7 @@ impl RowIndex {
     }
 
     /// The next cell is the text at `start..end` of the row's buffer.
+    #[inline]
     pub fn push_text(&mut self, start: u32, end: u32) {
         self.spans.push(Span {
             kind: Kind::Text,
@@ -110,6 +114,7 @@ impl RowIndex {
     }
 
     /// The next cell is the binary form at `start..end` of the row's buffer.
+    #[inline]
     pub fn push_binary(&mut self, start: u32, end: u32) {
         self.spans.push(Span {
             kind: Kind::Binary,
@@ -119,6 +124,7 @@ impl RowIndex {
     }
 
     /// The row whose cells were pushed, over the buffer they refer to.
+    #[inline]
     #[must_use]
     pub fn row<'b>(&'b self, bytes: &'b [u8]) -> Row<'b> {
         Row {

@@ -164,19 +164,24 @@ impl Decoder {
 
 /// Indexes `tuple`'s cells as ranges of the message it lies in. Where a value was not sent because
 /// it did not change, the cell of `before`, a whole old row in the same message, stands in.
+#[inline]
 fn index(index: &mut RowIndex, tuple: Tuple<'_>, before: Option<Tuple<'_>>) {
     index.clear();
     let base = tuple.offset();
-    let mut old = before.map(|before| (before.offset(), before.spans()));
+    let Some(before) = before else {
+        tuple.spans().for_each(|span| push(index, base, span));
+        return;
+    };
+    let (old_base, mut old) = (before.offset(), before.spans());
     for span in tuple.spans() {
-        let stand_in = old.as_mut().map(|(base, spans)| (*base, spans.next()));
-        match (span, stand_in) {
-            (TupleSpan::Unchanged, Some((base, Some(span)))) => push(index, base, span),
+        match (span, old.next()) {
+            (TupleSpan::Unchanged, Some(span)) => push(index, old_base, span),
             _ => push(index, base, span),
         }
     }
 }
 
+#[inline]
 fn push(index: &mut RowIndex, base: u32, span: TupleSpan) {
     match span {
         TupleSpan::Null => index.push_null(),

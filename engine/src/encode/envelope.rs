@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::form::{Avro, Form, Json, put_decimal};
+use super::form::{Avro, Form, Json, put_decimal, put_lead};
 use super::plan::{Event, PlanError};
 use super::schema::{Kind, Schema, Value, put_branch};
 use super::transform::Leaf;
@@ -280,23 +280,31 @@ impl SourcePieces {
 
 /// Appends `["<commit>","<lsn>"]` as a string, null where there is none.
 fn put_sequence<F: Form>(commit: Option<u64>, lsn: Option<u64>, out: &mut Vec<u8>) {
-    let quote: &[u8] = if F::WORDLESS { b"\"" } else { b"\\\"" };
-    F::ascii(out, |out| put_sequence_of(commit, lsn, quote, out));
+    F::ascii(out, |out| put_sequence_of(commit, lsn, quote::<F>(), out));
+}
+
+/// A quote within a string.
+fn quote<F: Form>() -> &'static [u8] {
+    if F::WORDLESS { b"\"" } else { b"\\\"" }
 }
 
 fn put_sequence_of(commit: Option<u64>, lsn: Option<u64>, quote: &[u8], out: &mut Vec<u8>) {
-    for (lead, lsn) in [(b'[', commit), (b',', lsn)] {
-        out.push(lead);
-        match lsn {
-            Some(lsn) => {
-                out.extend_from_slice(quote);
-                put_decimal(out, lsn.cast_signed());
-                out.extend_from_slice(quote);
-            }
-            None => out.extend_from_slice(b"null"),
-        }
-    }
+    put_sequence_part(b'[', commit, quote, out);
+    put_sequence_part(b',', lsn, quote, out);
     out.push(b']');
+}
+
+#[inline]
+fn put_sequence_part(lead: u8, lsn: Option<u64>, quote: &[u8], out: &mut Vec<u8>) {
+    out.push(lead);
+    match lsn {
+        Some(lsn) => {
+            put_lead(out, quote);
+            put_decimal(out, lsn.cast_signed());
+            put_lead(out, quote);
+        }
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn put_long_or_null<F: Form>(value: Option<i64>, out: &mut Vec<u8>) {
@@ -349,6 +357,9 @@ struct Recent {
     head: Vec<u8>,
     middle: Vec<u8>,
     rest: Vec<u8>,
+    /// The last commit, and `["<commit>",` in the form's quotes.
+    commit: Option<u64>,
+    sequence: Vec<u8>,
     /// The last clock, and the three fields that tell it.
     now_ns: Option<i64>,
     now: Vec<u8>,
@@ -405,8 +416,17 @@ impl EnvelopePieces {
             recent.now.clear();
             self.put_now::<F>(event.now_ns, &mut recent.now);
         }
+        if recent.sequence.is_empty() || recent.commit != source.last_commit_lsn {
+            recent.commit = source.last_commit_lsn;
+            recent.sequence.clear();
+            put_sequence_part(b'[', recent.commit, quote::<F>(), &mut recent.sequence);
+        }
         out.extend_from_slice(&recent.head);
-        put_sequence::<F>(source.last_commit_lsn, source.lsn, out);
+        F::ascii(out, |out| {
+            out.extend_from_slice(&recent.sequence);
+            put_sequence_part(b',', source.lsn, quote::<F>(), out);
+            out.push(b']');
+        });
         out.extend_from_slice(&recent.middle);
         put_long_or_null::<F>(source.lsn.map(u64::cast_signed), out);
         out.extend_from_slice(&recent.rest);

@@ -354,23 +354,41 @@ impl Form for Header {
 /// Appends an Avro `int` or `long`: zigzag, seven bits a byte, the least significant first.
 #[inline]
 pub(crate) fn put_long(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    if rest < 0x80 {
-        out.push(rest.to_le_bytes()[0]);
-        return;
+    let bits = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    // So many bytes at once: a length that the compiler knows is a store and no call.
+    match bits.leading_zeros() {
+        57.. => out.push(septet(bits, 0)),
+        50.. => out.extend_from_slice(&septets::<2>(bits)),
+        43.. => out.extend_from_slice(&septets::<3>(bits)),
+        36.. => out.extend_from_slice(&septets::<4>(bits)),
+        29.. => out.extend_from_slice(&septets::<5>(bits)),
+        22.. => out.extend_from_slice(&septets::<6>(bits)),
+        15.. => out.extend_from_slice(&septets::<7>(bits)),
+        8.. => out.extend_from_slice(&septets::<8>(bits)),
+        1.. => out.extend_from_slice(&septets::<9>(bits)),
+        0 => out.extend_from_slice(&septets::<10>(bits)),
     }
-    let mut bytes = [0; 10];
-    let mut length = 0;
-    for slot in &mut bytes {
-        let low = rest.to_le_bytes()[0] & 0x7f;
-        rest >>= 7;
-        length += 1;
-        *slot = if rest == 0 { low } else { low | 0x80 };
-        if rest == 0 {
-            break;
-        }
+}
+
+/// The seven bits above `shift`.
+#[inline]
+fn septet(bits: u64, shift: usize) -> u8 {
+    (bits >> shift).to_le_bytes()[0] & 0x7f
+}
+
+#[inline]
+fn septets<const N: usize>(bits: u64) -> [u8; N] {
+    std::array::from_fn(|at| septet(bits, at * 7) | if at + 1 < N { 0x80 } else { 0 })
+}
+
+/// Appends a few bytes, mostly none or one: what leads to a value in Avro is a union's branch.
+#[inline]
+pub(crate) fn put_lead(out: &mut Vec<u8>, lead: &[u8]) {
+    match lead {
+        [] => {}
+        [only] => out.push(*only),
+        _ => out.extend_from_slice(lead),
     }
-    out.extend_from_slice(&bytes[..length]);
 }
 
 /// Appends a length or a count as an Avro `long`.

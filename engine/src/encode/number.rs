@@ -265,7 +265,15 @@ impl Decimal {
     #[inline]
     pub(crate) fn with_bytes<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
         match &self.unscaled {
-            Unscaled::Narrow(value) => with(fewest(&value.to_be_bytes())),
+            Unscaled::Narrow(value) => match i64::try_from(*value) {
+                Ok(value) => {
+                    // The sign, and the bits that differ from it.
+                    let bits = 65 - (value ^ (value >> 63)).leading_zeros();
+                    let bytes = value.to_be_bytes();
+                    with(&bytes[8 - bits.div_ceil(8) as usize..])
+                }
+                Err(_) => with(fewest(&value.to_be_bytes())),
+            },
             Unscaled::Wide(negative, digits) => with(&wide_bytes(*negative, digits)),
         }
     }
@@ -383,6 +391,25 @@ pub(crate) fn parse_binary(bytes: &[u8]) -> Result<Decimal, NotANumber> {
     }
     // The number is the groups, as an integer, × 10000^(weight + 1 - count).
     let shift = i64::from(word(2).cast_signed()) + 1 - i64::try_from(count).unwrap_or(0);
+    // Up to four groups fit a machine word, and most numbers have no more.
+    if count <= 4
+        && let Ok(fraction) = u32::try_from(-shift * 4)
+    {
+        let value = groups
+            .clone()
+            .fold(0_u64, |value, group| value * 10_000 + u64::from(group));
+        let exact = match fraction.checked_sub(scale) {
+            Some(0) => Some(value),
+            Some(1) => (value % 10 == 0).then_some(value / 10),
+            Some(2) => (value % 100 == 0).then_some(value / 100),
+            Some(3) => (value % 1000 == 0).then_some(value / 1000),
+            _ => None,
+        };
+        if let Some(value) = exact {
+            let value = i128::from(value);
+            return Ok(Decimal::new(if negative { -value } else { value }, scale));
+        }
+    }
     // Sixteen digits fit a machine word, and what the scale drops are zeros.
     if count <= 4
         && let Ok(fraction) = u32::try_from(-shift * 4)

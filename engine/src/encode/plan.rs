@@ -7,7 +7,7 @@ use super::envelope::{
     EnvelopePieces, Names, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema,
     json_frame, piece, put_leaf, put_leaf_header, table_topic, unsupported_converter,
 };
-use super::form::{Avro, Form, Header, Json};
+use super::form::{Avro, Form, Header, Json, put_lead};
 use super::mapping::{self, Settings};
 use super::schema::{Field, Kind, Schema, Value, field_lead, put_branch};
 use super::step::{Fault, Step};
@@ -752,11 +752,11 @@ impl Part {
             let start = out.len();
             let (done, value) = match cell {
                 Cell::Text(text) => {
-                    out.extend_from_slice(&column.lead);
+                    put_lead(out, &column.lead);
                     (column.step.text::<F>(text, out), text)
                 }
                 Cell::Null => {
-                    out.extend_from_slice(&column.null);
+                    put_lead(out, &column.null);
                     continue;
                 }
                 Cell::Unchanged => {
@@ -764,7 +764,7 @@ impl Part {
                     continue;
                 }
                 Cell::Binary(bytes) => {
-                    out.extend_from_slice(&column.lead);
+                    put_lead(out, &column.lead);
                     (column.step.binary::<F>(bytes, out), bytes)
                 }
             };

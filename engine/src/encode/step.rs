@@ -493,6 +493,21 @@ pub(crate) fn put_zoned_timestamp<F: Form>(
     digits: usize,
     out: &mut Vec<u8>,
 ) {
+    if let Point::At(instant) = point
+        && let Some(mut text) = time::iso(instant)
+    {
+        let length = if digits == 0 { 19 } else { 20 + digits.min(6) };
+        return F::ascii(out, |out| match text.get_mut(length) {
+            Some(end) => {
+                *end = b'Z';
+                out.extend_from_slice(&text[..=length]);
+            }
+            None => {
+                out.extend_from_slice(&text);
+                out.push(b'Z');
+            }
+        });
+    }
     match point {
         Point::At(instant) => F::ascii(out, |out| {
             time::put_date_time(out, instant.seconds);

@@ -478,6 +478,65 @@ pub(crate) fn put_clock(out: &mut Vec<u8>, seconds: u64) {
     put_pair(out, seconds % 60);
 }
 
+/// `YYYY-MM-DDTHH:MM:SS.ffffff` from 1970 to 9999.
+#[inline]
+pub(crate) fn iso(instant: Instant) -> Option<[u8; 26]> {
+    /// 10000-01-01 00:00
+    const END: i64 = 253_402_300_800;
+    if !(0..END).contains(&instant.seconds) {
+        return None;
+    }
+    let day_s = DAY_S.unsigned_abs();
+    let seconds = instant.seconds.unsigned_abs();
+    let clock = u32::try_from(seconds % day_s).unwrap_or(0);
+    // As in `date_of`, in words of half the size and without signs.
+    let days = u32::try_from(seconds / day_s).unwrap_or(0) + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let (month, later) = match month_from_march {
+        10.. => (month_from_march - 9, 1),
+        _ => (month_from_march + 3, 0),
+    };
+    let year = year_of_era + era * 400 + later;
+    let micros = instant.micros;
+    let mut text = *b"....-..-..T..:..:.........";
+    text[19] = b'.';
+    for (at, value) in [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, clock / 3600),
+        (14, clock / 60 % 60),
+        (17, clock % 60),
+        (20, micros / 10_000),
+        (22, micros / 100 % 100),
+        (24, micros % 100),
+    ] {
+        [text[at], text[at + 1]] = PAIRS[value as usize % 100];
+    }
+    Some(text)
+}
+
+/// `00` to `99`
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let (mut at, mut tens) = (0, b'0');
+    while at < 100 {
+        let mut ones = b'0';
+        while ones <= b'9' {
+            pairs[at] = [tens, ones];
+            at += 1;
+            ones += 1;
+        }
+        tens += 1;
+    }
+    pairs
+};
+
 /// Appends `YYYY-MM-DDTHH:MM:SS`.
 pub(crate) fn put_date_time(out: &mut Vec<u8>, seconds: i64) {
     put_date(out, seconds.div_euclid(DAY_S));
@@ -521,6 +580,21 @@ mod tests {
         let mut out = Vec::new();
         put(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_way_is_the_slow_way(seconds in -100_i64..253_402_300_900, micros in 0_u32..1_000_000) {
+            let instant = Instant { seconds, micros };
+            let slow = text(|out| {
+                put_date_time(out, seconds);
+                put_fraction(out, micros, 6);
+            });
+            match iso(instant) {
+                Some(quick) => prop_assert_eq!(str::from_utf8(&quick).unwrap(), slow),
+                None => prop_assert!(seconds < 0 || seconds >= 253_402_300_800),
+            }
+        }
     }
 
     #[test]

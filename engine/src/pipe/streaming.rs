@@ -58,6 +58,15 @@ pub(super) struct Begin {
 
 /// Why the stream ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It is over.
+    Over(End),
+    /// It must begin again from here, with rows as text.
+    Text(Begin),
+}
+
+/// Why streaming ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// All that committed before the limit was sent.
     Reached,
@@ -127,7 +136,24 @@ enum Pause {
 
 /// Streams from `from`, until the pipe is told to stop or, with `until`, everything that committed
 /// before that position was sent.
-pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<End, Error> {
+pub(super) async fn run(
+    pipe: &mut Pipe,
+    mut from: Begin,
+    until: Option<Lsn>,
+) -> Result<End, Error> {
+    loop {
+        match follow(pipe, from, until).await? {
+            Turn::Over(end) => return Ok(end),
+            Turn::Text(at) => {
+                pipe.binary = false;
+                from = at;
+            }
+        }
+    }
+}
+
+/// One connection's stream.
+async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn, Error> {
     let connection = pipe.start_replication(from.lsn).await?;
     pipe.established.set(true);
     tracing::info!(connector = pipe.config.name, lsn = %from.lsn, "streaming");
@@ -171,7 +197,14 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
         }
         match pause {
             Pause::Announced(announced) => {
+                let (oid, name) = (announced.oid, announced.name.clone());
                 stream.resolve(pipe, announced).await?;
+                if pipe.binary && !pipe.tables.read_binary(oid) {
+                    tracing::info!(table = name, "a column must come as text: streaming again");
+                    let at = stream.resumption(from.lsn);
+                    stream.stop(pipe).await?;
+                    return Ok(Turn::Text(at));
+                }
                 continue;
             }
             Pause::Notice(of) => {
@@ -182,13 +215,13 @@ pub(super) async fn run(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Res
                 // With the position: what is committed without one would be sent again.
                 let Pipe { keeper, outlet, .. } = &mut *pipe;
                 keeper.settle(outlet, None).await?;
-                return Ok(End::Reached);
+                return Ok(Turn::Over(End::Reached));
             }
             Pause::Input | Pause::Full => {}
         }
         if pipe.is_stopping() {
             stream.stop(pipe).await?;
-            return Ok(End::Stopped);
+            return Ok(Turn::Over(End::Stopped));
         }
         stream.beat(pipe).await?;
         stream.look_at_wal(pipe).await?;
@@ -637,8 +670,26 @@ impl Stream {
         }
     }
 
+    /// Where another stream takes over: behind the last event that was appended.
+    fn resumption(&self, began: Lsn) -> Begin {
+        let inside = self.position();
+        let lsn = match inside {
+            Some(position) => position.start(),
+            None => self.last_commit.map_or(began, |commit| commit.max(began)),
+        };
+        Begin {
+            lsn,
+            inside,
+            last_commit: self.last_commit,
+        }
+    }
+
     /// The last event that was appended, when it lies inside a transaction.
     fn position(&self) -> Option<StreamPosition> {
+        // What was sent before is not behind us yet.
+        if self.inside.is_some() {
+            return self.inside;
+        }
         let transaction = self.transaction.as_ref()?;
         let (lsn, kind, events_at_lsn) = transaction.last?;
         Some(StreamPosition {

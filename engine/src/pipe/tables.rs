@@ -99,6 +99,12 @@ impl Tables {
         Ok(place.map(|place| &self.captured[place]))
     }
 
+    /// Whether rows of the table with this oid can be read in binary.
+    pub(super) fn read_binary(&self, oid: u32) -> bool {
+        let place = self.places.get(&oid).copied().flatten();
+        place.is_none_or(|place| self.captured[place].encoder.reads_binary())
+    }
+
     /// Makes a table known: columns, order and types as announced; nullability, defaults and the
     /// key from the catalogue as it is now; schema ids from the registry.
     ///
@@ -146,6 +152,19 @@ impl Tables {
         self.places.insert(oid, Some(place));
         Ok(())
     }
+}
+
+/// Whether a table's rows can be read in binary. What cannot be encoded at all is told of when its
+/// first row comes.
+pub(super) fn reads_binary(table: &Table, config: &Config) -> bool {
+    let compiled = Schemas::derive(table, &config.capture.columns, &config.encode).and_then(|of| {
+        let ids = SchemaIds {
+            key: Some(0),
+            value: 0,
+        };
+        RowEncoder::compile(table, &of, &config.encode, &config.source.database, ids)
+    });
+    compiled.is_ok_and(|encoder| encoder.reads_binary())
 }
 
 /// Compiles a table's encoder: schemas derived, registered, and the topic known to the producer.
