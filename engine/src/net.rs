@@ -704,6 +704,14 @@ impl fmt::Display for NetError {
 
 impl std::error::Error for NetError {}
 
+/// A port of 127.0.0.1 that nobody listens on now.
+///
+/// Errors: there is none.
+pub fn free_port() -> io::Result<u16> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
 /// The time of day: microseconds since 1970-01-01 UTC.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]

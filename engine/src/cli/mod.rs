@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod exit;
@@ -48,6 +49,7 @@ enum Verb {
     Check(check::Arguments),
     Demo(Box<demo::Arguments>),
     Load(Box<load::Arguments>),
+    Bench(Box<bench::Arguments>),
 }
 
 /// Options of every verb.
@@ -89,7 +91,7 @@ pub fn main() -> ExitCode {
     let format = arguments.log.log_format;
     // A screen of its own says what goes well.
     let usual = match arguments.verb {
-        Verb::Demo(_) | Verb::Load(_) => "warn",
+        Verb::Demo(_) | Verb::Load(_) | Verb::Bench(_) => "warn",
         Verb::Standalone(_) | Verb::Check(_) => "info",
     };
     if let Err(report) = start_log(&arguments.log, usual) {
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Check(verb) => check::run(&verb),
         Verb::Demo(verb) => in_runtime(demo::run(&verb)),
         Verb::Load(verb) => in_runtime(load::run(&verb)),
+        Verb::Bench(verb) => in_runtime(bench::run(&verb)),
     };
     match result {
         Ok(()) => Exit::Done.into(),

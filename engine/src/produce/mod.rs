@@ -14,6 +14,7 @@
 
 mod batches;
 mod cluster;
+mod consume;
 mod driver;
 mod error;
 mod inflight;
@@ -33,6 +34,7 @@ use kafkawire::connection::{Answer, Connection};
 use kafkawire::partition::partition_for_key;
 
 pub use batches::{BatchId, TopicId};
+pub use consume::{Consumer, create_topics, delete_topics};
 pub use driver::Driver;
 pub use error::Error;
 pub use inflight::Outgoing;

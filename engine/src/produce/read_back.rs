@@ -33,7 +33,7 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    fn level(self) -> i8 {
+    pub(super) fn level(self) -> i8 {
         i8::from(self == Self::ReadCommitted)
     }
 }
@@ -349,14 +349,14 @@ fn unreachable_at(host: &str, error: DialError) -> Error {
 }
 
 /// Which batches of a fetch belong to aborted transactions.
-struct Aborted {
+pub(super) struct Aborted {
     /// By first offset, the last one first.
     to_come: Vec<AbortedTransaction>,
     open: BTreeSet<i64>,
 }
 
 impl Aborted {
-    fn new(transactions: Option<&[AbortedTransaction]>) -> Self {
+    pub(super) fn new(transactions: Option<&[AbortedTransaction]>) -> Self {
         let mut to_come = transactions.unwrap_or_default().to_vec();
         to_come.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
         Self {
@@ -366,7 +366,7 @@ impl Aborted {
     }
 
     /// Whether a committed read leaves the next batch out.
-    fn hides(
+    pub(super) fn hides(
         &mut self,
         producer_id: i64,
         last_offset: i64,
