@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use super::failed;
-use super::stage::{Kafka, Postgres, Running, Stage, java};
+use super::stage::{Kafka, Postgres, Running, Stage, client_program, java};
 use crate::cli::exit::{Exit, Report};
 use crate::cli::server::Server;
 use crate::config::{Config, Properties};
@@ -266,12 +266,8 @@ impl Ring {
     }
 
     fn pg_recvlogical(&self, job: &Job) -> Result<Command, Report> {
-        let program = self
-            .postgres
-            .programs
-            .as_ref()
-            .map(|it| it.join("pg_recvlogical"));
-        let Some(program) = program.filter(|program| program.is_file()) else {
+        let programs = self.postgres.programs.as_deref();
+        let Some(program) = client_program(programs, "pg_recvlogical") else {
             let what = "there is no pg_recvlogical";
             return Err(Report::new(Exit::Usage, what)
                 .remedy("install PostgreSQL's client programs, or name them: --postgres-bin DIR"));

@@ -349,9 +349,7 @@ impl Bench {
                                 sent_at: 0,
                                 reply_requested: false,
                             };
-                            let mut body = Vec::new();
-                            status.put(&mut body);
-                            out.extend_from_slice(&body);
+                            status.put(&mut out);
                         }
                     }
                 }

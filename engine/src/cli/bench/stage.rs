@@ -328,22 +328,35 @@ impl Postgres {
     }
 }
 
-/// Where PostgreSQL's programs are: on PATH, or the newest that Debian has.
+/// Where PostgreSQL's programs are: on PATH, links followed, or the newest that Debian has.
 fn installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).find(|it| it.join("initdb").is_file());
-    on_path.or_else(|| {
-        let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-        let mut versions: Vec<_> = versions
-            .filter_map(|entry| {
-                let number: u32 = entry.file_name().to_str()?.parse().ok()?;
-                Some((number, entry.path().join("bin")))
-            })
-            .filter(|(_, bin)| bin.join("initdb").is_file())
-            .collect();
-        versions.sort();
-        versions.pop().map(|(_, bin)| bin)
-    })
+    let mut on_path = std::env::split_paths(&path).filter_map(|directory| {
+        let found = fs::canonicalize(directory.join("initdb")).ok()?;
+        let directory = found.parent()?;
+        let whole = directory.join("postgres").is_file();
+        whole.then(|| directory.to_owned())
+    });
+    on_path.next().or_else(debian)
+}
+
+fn debian() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let numbered = versions.filter_map(|entry| {
+        let number: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, entry.path().join("bin")))
+    });
+    let whole = numbered.filter(|(_, bin)| bin.join("initdb").is_file());
+    whole.max().map(|(_, bin)| bin)
+}
+
+/// A client program of PostgreSQL's: of `programs`, of Debian's, on PATH.
+#[must_use]
+pub fn client_program(programs: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = programs.map(Path::to_owned).into_iter().chain(debian());
+    let mut places = places.chain(std::env::split_paths(&path));
+    places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()))
 }
 
 /// Whom PostgreSQL runs as where we are root, which it refuses: its own user, or nobody.
