@@ -1,4 +1,4 @@
-//! Sockets, TLS, and the clock: the only module that has any of them.
+//! Sockets, TLS, the clock and randomness: the only module that has any of them.
 
 mod low_water;
 
@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,30 @@ use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureSc
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+
+/// The world around a pipe: whom it reaches by a name, what time it is, what is random.
+///
+/// The real one unless [`within`] says otherwise; a simulation plays all of it, from a seed.
+pub trait Surroundings {
+    /// A connection to whoever listens there.
+    ///
+    /// Errors: the system's; `ConnectionRefused` when nobody does.
+    fn connect(&self, host: &str, port: u16) -> io::Result<Stream>;
+    /// The time of day: microseconds since 1970-01-01 UTC.
+    fn now_unix_us(&self) -> i64;
+    /// Fills `bytes` with what nobody else can guess.
+    fn fill_random(&self, bytes: &mut [u8]);
+}
+
+tokio::task_local! {
+    static SURROUNDINGS: Rc<dyn Surroundings>;
+}
+
+/// Runs `future` in `surroundings`: its connections, its time of day and its randomness are theirs.
+/// The monotonic clock is the runtime's, which can be stopped.
+pub async fn within<F: Future>(surroundings: Rc<dyn Surroundings>, future: F) -> F::Output {
+    SURROUNDINGS.scope(surroundings, future).await
+}
 
 /// How long an idle connection stays silent before the kernel asks whether the peer is there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -60,13 +85,17 @@ impl Stream {
             format!("{name}:{port}")
         };
         let attempt = async {
+            if let Ok(stream) = SURROUNDINGS.try_with(|world| world.connect(name, port)) {
+                let refused = |error| NetError::new(&target, NetFault::Refused, Some(error));
+                return stream.map_err(refused);
+            }
             let addresses = tokio::net::lookup_host((name, port)).await;
             let addresses = addresses
                 .map_err(|error| NetError::new(&target, NetFault::NameUnknown, Some(error)))?;
             let mut last = None;
             for address in addresses {
                 match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
+                    Ok(stream) => return Ok(Self::over_tcp(stream)),
                     Err(error) => last = Some(error),
                 }
             }
@@ -77,10 +106,13 @@ impl Stream {
             };
             Err(NetError::new(&target, fault, last))
         };
-        let stream = match tokio::time::timeout(timeout, attempt).await {
-            Ok(stream) => stream?,
-            Err(_) => return Err(NetError::new(&target, NetFault::TimedOut, None)),
-        };
+        match tokio::time::timeout(timeout, attempt).await {
+            Ok(stream) => stream,
+            Err(_) => Err(NetError::new(&target, NetFault::TimedOut, None)),
+        }
+    }
+
+    fn over_tcp(stream: TcpStream) -> Self {
         // Neither is needed for a connection to work, so neither can fail it.
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
@@ -90,7 +122,7 @@ impl Stream {
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
         let _ = stream.set_nodelay(true);
-        Ok(Self::Tcp(stream))
+        Self::Tcp(stream)
     }
 
     /// Connects to the Unix socket at `path`.
@@ -716,10 +748,23 @@ pub fn free_port() -> io::Result<u16> {
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn now_unix_us() -> i64 {
+    if let Ok(now) = SURROUNDINGS.try_with(|world| world.now_unix_us()) {
+        return now;
+    }
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Fills `bytes` with randomness that is good enough for nonces.
+///
+/// Errors: the system has none.
+pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+    if let Ok(()) = SURROUNDINGS.try_with(|world| world.fill_random(bytes)) {
+        return Ok(());
+    }
+    getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// The monotonic clock, as the runtime tells it: a test can stop it.

@@ -213,6 +213,7 @@ pub async fn run(
             }
         });
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => {}
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         }
@@ -235,7 +236,10 @@ fn slot_wait(source: &Source, failures: u32) -> Duration {
 }
 
 fn random_u32() -> u32 {
-    getrandom::u32().unwrap_or_default()
+    let mut bytes = [0; 4];
+    // Jitter only: without randomness every pipe waits alike, and nothing worse.
+    let _ = net::fill_random(&mut bytes);
+    u32::from_le_bytes(bytes)
 }
 
 /// One life of the pipe, from connecting to the first error. However it ends, no Kafka transaction
@@ -695,6 +699,7 @@ impl Pipe {
             );
             let wait = slot_wait(source, failures);
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => {}
                 _ = self.shutdown.wait_for(|stop| *stop) => return Err(error.into()),
             }
@@ -705,6 +710,7 @@ impl Pipe {
     async fn pause(&mut self, wait: Duration) -> bool {
         if !wait.is_zero() {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => {}
                 _ = self.shutdown.wait_for(|stop| *stop) => {}
             }
@@ -922,7 +928,7 @@ fn bit(op: Operation) -> u8 {
 /// A UUID of version 7: new for each life of a pipe, ordered by time.
 fn run_id() -> String {
     let mut bytes = [0u8; 16];
-    let _ = getrandom::fill(&mut bytes);
+    let _ = net::fill_random(&mut bytes);
     let ms = net::now_unix_us().cast_unsigned() / 1000;
     bytes[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
     bytes[6] = bytes[6] & 0x0f | 0x70;

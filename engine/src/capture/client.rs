@@ -168,8 +168,7 @@ impl Client {
         }
 
         let mut nonce = [0; 18];
-        getrandom::fill(&mut nonce)
-            .map_err(|error| fail(std::io::Error::other(error.to_string()).into()))?;
+        crate::net::fill_random(&mut nonce).map_err(|error| fail(error.into()))?;
         let session = Session::new(&Startup {
             user: &source.user,
             database: &source.database,

@@ -362,7 +362,7 @@ impl RegistryClient {
         let most = base.min(self.settings.retry_wait_max);
         let mut random = [0; 4];
         // Without randomness the wait is only less well spread.
-        let _ = getrandom::fill(&mut random);
+        let _ = crate::net::fill_random(&mut random);
         let part = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
         Duration::from_millis(1) + most.mul_f64(part)
     }
@@ -453,6 +453,7 @@ impl RegistryClient {
                 Ok((status, bytes))
             });
             tokio::select! {
+                biased;
                 answer = &mut answer => answer,
                 // The connection may end before the answer has been looked at.
                 closed = &mut connection => match closed {
