@@ -90,6 +90,8 @@ struct Stream {
     /// Skipped until it is behind us.
     inside: Option<StreamPosition>,
     last_commit: Option<Lsn>,
+    /// Before the transaction at hand: all that committed before was sent, and maybe confirmed.
+    between: Lsn,
     /// The highest position the server has told of.
     received: Lsn,
     until: Option<Lsn>,
@@ -178,6 +180,7 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         transaction: None,
         inside: from.inside,
         last_commit: from.last_commit,
+        between: from.lsn,
         received: from.lsn,
         until,
         status_at: net::now(),
@@ -343,6 +346,7 @@ impl Stream {
                     // Whatever was sent of it before, this transaction is complete.
                     self.inside = None;
                     self.last_commit = Some(commit.end_lsn);
+                    self.between = commit.end_lsn;
                     self.received = self.received.max(commit.end_lsn);
                     pipe.keeper.reached(
                         &mut pipe.outlet,
@@ -358,6 +362,7 @@ impl Stream {
                         if self.until.is_some_and(|until| keepalive.wal_end >= until) {
                             return Ok(Pause::Reached);
                         }
+                        self.between = self.between.max(keepalive.wal_end);
                         pipe.keeper.keepalive(
                             &mut pipe.outlet,
                             keepalive.wal_end,
@@ -694,7 +699,8 @@ impl Stream {
         let (lsn, kind, events_at_lsn) = transaction.last?;
         Some(StreamPosition {
             lsn,
-            commit: self.last_commit,
+            // Not merely the last commit: a keepalive behind it may have been confirmed.
+            commit: Some(self.between).filter(|lsn| lsn.0 > 0),
             tx_id: Some(u64::from(transaction.xid)),
             ts_us: transaction.ts_us,
             events_at_lsn,

@@ -42,7 +42,8 @@ pub struct SnapshotPosition {
 pub struct StreamPosition {
     /// The last event's LSN; at a transaction's end, the commit record's end.
     pub lsn: Lsn,
-    /// End of the last commit record that was processed; none before the first.
+    /// End of the last commit record that was processed, or a later position between transactions;
+    /// none before the first.
     pub commit: Option<Lsn>,
     /// The transaction's 32-bit xid.
     pub tx_id: Option<u64>,
@@ -114,11 +115,12 @@ impl StreamPosition {
         }
     }
 
-    /// What the stream must be asked for: whole transactions come again from here.
+    /// What the stream must be asked for: whole transactions come again from here. An event of a
+    /// transaction may lie before commits that were sent before it, so it says nothing.
     #[must_use]
     pub fn start(&self) -> Lsn {
         if self.is_inside() {
-            self.commit.unwrap_or(self.lsn).min(self.lsn)
+            self.commit.unwrap_or(self.lsn)
         } else {
             self.lsn
         }
@@ -327,6 +329,20 @@ mod tests {
             let value = value(&stored, Some(at_home));
             assert_eq!((parse(&value), home(&value)), (Ok(stored), Some(at_home)));
         }
+    }
+
+    #[test]
+    fn an_event_that_lies_before_earlier_commits_does_not_bring_them_back() {
+        let inside = StreamPosition {
+            lsn: Lsn(100),
+            commit: Some(Lsn(150)),
+            tx_id: Some(7),
+            ts_us: 0,
+            events_at_lsn: 1,
+            kind: MessageType::Insert,
+        };
+        assert_eq!(inside.start(), Lsn(150));
+        assert_eq!(inside.confirmable(), Some(Lsn(150)));
     }
 
     #[test]
