@@ -72,7 +72,7 @@ impl Driver {
     pub fn new(sink: &Sink) -> Result<Self, Error> {
         let mut seed = [0; 8];
         // Jitter only: without randomness every client waits alike, and nothing worse.
-        let _ = getrandom::fill(&mut seed);
+        let _ = crate::net::fill_random(&mut seed);
         let random = u64::from_be_bytes(seed) | 1;
         Ok(Self {
             producer: Producer::new(sink.clone(), random)?,
@@ -218,12 +218,20 @@ impl Driver {
                 until: Duration::ZERO,
                 failures: 0,
             });
-            if let Node::Waiting { until, failures } = *node
-                && now >= until
-                && let Some((host, port)) = self.producer.address(id)
-            {
+            let Node::Waiting { until, failures } = *node else {
+                continue;
+            };
+            if now < until {
+                continue;
+            }
+            if let Some((host, port)) = self.producer.address(id) {
                 let dialing = Box::pin(self.dialer.clone().dial(host, port));
                 *node = Node::Dialing { dialing, failures };
+            } else {
+                // A leader or coordinator that went before we ever reached it: who is it now?
+                node.lose(now, &mut self.random, self.reconnect);
+                self.producer
+                    .disconnected(id, "the cluster does not list it any more");
             }
         }
         self.wanted = wanted;

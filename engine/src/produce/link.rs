@@ -22,6 +22,8 @@ pub(super) struct Dialer {
     credentials: Option<Credentials>,
     client_id: String,
     timeout: Duration,
+    /// `request.timeout.ms`
+    answer_within: Duration,
 }
 
 /// Why there is no connection.
@@ -58,6 +60,7 @@ impl Dialer {
             credentials,
             client_id: sink.client_id.clone(),
             timeout: sink.connect_timeout,
+            answer_within: sink.request_timeout,
         })
     }
 
@@ -89,7 +92,7 @@ impl Dialer {
             }
             let nonce = nonce().map_err(DialError::Unreachable)?;
             let connection = Connection::new(&self.client_id, self.credentials.clone(), nonce);
-            let mut link = Link::new(stream, connection, broker.clone());
+            let mut link = Link::new(stream, connection, broker.clone(), self.answer_within);
             link.introduce().await?;
             Ok(link)
         };
@@ -135,7 +138,7 @@ fn tls_config(tls: &Tls) -> Result<TlsConfig, Error> {
 /// 24 characters that nobody can guess.
 fn nonce() -> Result<String, String> {
     let mut random = [0; 12];
-    getrandom::fill(&mut random).map_err(|error| format!("no randomness: {error}"))?;
+    crate::net::fill_random(&mut random).map_err(|error| format!("no randomness: {error}"))?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -145,6 +148,8 @@ pub(super) struct Link {
     stream: Stream,
     pub(super) connection: Connection,
     pub(super) broker: String,
+    /// For [`Self::call`]; the driver looks after its own requests.
+    answer_within: Duration,
     pub(super) out: Outgoing,
     /// Bytes of `out.bytes` that are written, splices that are, and bytes of the one under way.
     written: usize,
@@ -156,11 +161,17 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(stream: Stream, connection: Connection, broker: String) -> Self {
+    fn new(
+        stream: Stream,
+        connection: Connection,
+        broker: String,
+        answer_within: Duration,
+    ) -> Self {
         Self {
             stream,
             connection,
             broker,
+            answer_within,
             out: Outgoing::default(),
             written: 0,
             spliced: 0,
@@ -333,7 +344,24 @@ impl Link {
     }
 
     /// As [`call`](Self::call), for answers that borrow their bytes: version and body.
+    ///
+    /// Errors: as there; `Unreachable` also for a broker that is silent for `request.timeout.ms`.
     pub(super) async fn call_raw<'q, Q: Request<'q>>(
+        &mut self,
+        ours: (i16, i16),
+        request: &Q,
+    ) -> Result<(i16, Vec<u8>), Error> {
+        let within = self.answer_within;
+        match tokio::time::timeout(within, self.exchange(ours, request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Unreachable {
+                bootstrap: self.broker.clone(),
+                reason: "no answer within request.timeout.ms".to_owned(),
+            }),
+        }
+    }
+
+    async fn exchange<'q, Q: Request<'q>>(
         &mut self,
         ours: (i16, i16),
         request: &Q,
