@@ -1,0 +1,277 @@
+//! What must be true: each key's records are its history, in order, once; and nothing is confirmed
+//! that a committed reader does not have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafkawire::batch::Record;
+use pgwire::lsn::Lsn;
+use serde_json::Value;
+
+use super::postgres::{Row, TABLES};
+use super::{OFFSETS, PREFIX, World};
+
+/// A record of a change, as far as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    /// A row of the snapshot, with its version.
+    Read(i64),
+    Change {
+        op: char,
+        lsn: u64,
+        /// Version and size of the payload.
+        after: Option<(i64, usize)>,
+    },
+    Tombstone,
+}
+
+/// What committed readers have, for the question whether a position may be confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// LSN, table and key of each change.
+    visible: BTreeSet<(u64, usize, i32)>,
+    /// Transactions up to here, of the database's, are known to be visible.
+    checked: usize,
+    pub(crate) records: u64,
+    /// Where the first position lies that was stored: a snapshot begins there, and everything from
+    /// there on was promised.
+    first: Option<u64>,
+    /// The position that was stored last is not one of a snapshot that goes on.
+    pub(crate) settled: bool,
+}
+
+impl Judge {
+    /// A record became visible.
+    pub(crate) fn see(&mut self, topic: &str, record: &Record<'_>) {
+        let Some(table) = table_of(topic) else {
+            let value = serde_json::from_slice::<Value>(record.value.unwrap_or_default());
+            if let Ok(value) = value
+                && topic == OFFSETS
+            {
+                self.first = self.first.or_else(|| value.get("lsn")?.as_u64());
+                self.settled = value.get("snapshot_completed") != Some(&Value::Bool(false));
+            }
+            return;
+        };
+        self.records += 1;
+        let Some((key, seen)) = read(record) else {
+            return;
+        };
+        if let Seen::Change { lsn, .. } = seen {
+            self.visible.insert((lsn, table, key));
+        }
+    }
+}
+
+fn table_of(topic: &str) -> Option<usize> {
+    let name = topic.strip_prefix(PREFIX)?.strip_prefix(".public.")?;
+    TABLES.iter().position(|table| *table == name)
+}
+
+fn read(record: &Record<'_>) -> Option<(i32, Seen)> {
+    let key: Value = serde_json::from_slice(record.key?).ok()?;
+    let key = i32::try_from(key.get("id")?.as_i64()?).ok()?;
+    let Some(value) = record.value else {
+        return Some((key, Seen::Tombstone));
+    };
+    let value: Value = serde_json::from_slice(value).ok()?;
+    let op = value.get("op")?.as_str()?.chars().next()?;
+    let after = value.get("after").filter(|after| !after.is_null());
+    let version = |row: &Value| row.get("version").and_then(Value::as_i64);
+    if op == 'r' {
+        return Some((key, Seen::Read(version(after?)?)));
+    }
+    let lsn = value.get("source")?.get("lsn")?.as_u64()?;
+    let after = after.and_then(|row| {
+        let size = row.get("payload")?.as_str()?.len();
+        Some((version(row)?, size))
+    });
+    Some((key, Seen::Change { op, lsn, after }))
+}
+
+/// One thing that happened to a key.
+#[derive(Debug)]
+struct Event {
+    commit: u64,
+    seen: Seen,
+}
+
+impl World {
+    /// Everything that commits before `flushed` must be visible now.
+    pub(crate) fn check_confirmed(&self, flushed: u64) {
+        let mut missing = None;
+        {
+            let database = self.database.borrow();
+            let judge = &mut *self.judge.borrow_mut();
+            let first = judge.first.unwrap_or(0);
+            while let Some(transaction) = database.committed.get(judge.checked) {
+                if transaction.commit >= flushed {
+                    break;
+                }
+                judge.checked += 1;
+                if transaction.commit < first {
+                    continue;
+                }
+                for change in &transaction.changes {
+                    for row in change.old.iter().chain(&change.new) {
+                        let place = (change.lsn, change.table, row.id);
+                        if !judge.visible.contains(&place) {
+                            missing = Some((place, transaction.commit));
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(((lsn, table, key), commit)) = missing {
+            self.fail(format!(
+                "{} is confirmed, but the change of {} {key} at {}, committed at {}, is not in \
+                 Kafka",
+                Lsn(flushed),
+                TABLES[table],
+                Lsn(lsn),
+                Lsn(commit)
+            ));
+        }
+    }
+
+    /// The whole history against what a committed reader sees.
+    pub(crate) fn check_history(&self, exactly_once: bool) {
+        let database = self.database.borrow();
+        let cluster = self.cluster.borrow();
+        let Some(first) = self.judge.borrow().first else {
+            return self.fail("no position was ever stored".to_owned());
+        };
+        let last = database.points.last().copied().unwrap_or(first);
+        let (at_first, at_last) = (database.rows_at(first), database.rows_at(last));
+        for (table, name) in TABLES.iter().enumerate() {
+            let mut expected: BTreeMap<i32, Vec<Event>> = BTreeMap::new();
+            for transaction in database.committed.iter().filter(|it| it.commit >= first) {
+                for change in transaction.changes.iter().filter(|it| it.table == table) {
+                    for (key, seen) in events(change.lsn, change.old.as_ref(), change.new.as_ref())
+                    {
+                        let commit = transaction.commit;
+                        expected
+                            .entry(key)
+                            .or_default()
+                            .push(Event { commit, seen });
+                    }
+                }
+            }
+            let mut found: BTreeMap<i32, Vec<Seen>> = BTreeMap::new();
+            let mut homes: BTreeMap<i32, usize> = BTreeMap::new();
+            cluster.committed(&format!("{PREFIX}.public.{name}"), |partition, record| {
+                let Some((key, seen)) = read(record) else {
+                    return self.fail(format!("a record that is none of ours: {record:?}"));
+                };
+                if *homes.entry(key).or_insert(partition) != partition {
+                    self.fail(format!("{name} {key} is in two partitions"));
+                }
+                found.entry(key).or_default().push(seen);
+            });
+            let keys: BTreeSet<i32> = expected
+                .keys()
+                .chain(at_first[table].keys())
+                .chain(found.keys())
+                .copied()
+                .collect();
+            for key in keys {
+                let found = found.remove(&key).unwrap_or_default();
+                let expected = expected.remove(&key).unwrap_or_default();
+                let rows = (at_first[table].get(&key), at_last[table].contains_key(&key));
+                if let Err(why) = compare(rows, &expected, &found, exactly_once, last) {
+                    return self.fail(format!(
+                        "{name} {key}: {why}\n  at the slot's beginning: {:?}\n  then: {:?}\n  \
+                         in Kafka: {found:?}\n  consistent points: {:?}",
+                        rows.0.map(|row| row.version),
+                        expected,
+                        (first, &database.points),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The records of a change, tombstones left out, each with its key.
+fn events(lsn: u64, old: Option<&Row>, new: Option<&Row>) -> Vec<(i32, Seen)> {
+    let after = |row: &Row| Some((row.version, row.payload.len()));
+    let change = |op, after| Seen::Change { op, lsn, after };
+    match (old, new) {
+        (Some(old), Some(new)) if old.id == new.id => vec![(new.id, change('u', after(new)))],
+        (old, new) => {
+            let deleted = old.map(|old| (old.id, change('d', None)));
+            let created = new.map(|new| (new.id, change('c', after(new))));
+            deleted.into_iter().chain(created).collect()
+        }
+    }
+}
+
+/// One key: the row it had at the slot's consistent point (and whether it has one in the last
+/// snapshot), what happened from then on, and what is in Kafka.
+fn compare(
+    (before, in_last): (Option<&Row>, bool),
+    expected: &[Event],
+    found: &[Seen],
+    exactly_once: bool,
+    last_point: u64,
+) -> Result<(), String> {
+    let mut next = 0;
+    let mut most = 0;
+    let mut reads = 0;
+    let state = |next: usize| match next.checked_sub(1).map(|at| &expected[at].seen) {
+        None => before.map(|row| row.version),
+        Some(Seen::Change { after, .. }) => after.map(|(version, _)| version),
+        Some(_) => None,
+    };
+    let mut previous = None;
+    for seen in found {
+        match seen {
+            Seen::Tombstone => {
+                if exactly_once && !matches!(previous, Some(Seen::Change { op: 'd', .. })) {
+                    return Err("a tombstone without its deletion".to_owned());
+                }
+            }
+            Seen::Read(version) => {
+                let known = state(next) == Some(*version);
+                // Where rows may come twice, a snapshot that begins again may go back.
+                let again = !exactly_once && (0..next).any(|at| state(at) == Some(*version));
+                if !known && !again {
+                    return Err(format!(
+                        "version {version} was read where {:?} is known",
+                        state(next)
+                    ));
+                }
+                reads += 1;
+            }
+            change @ Seen::Change { op, .. } => {
+                let at = expected.iter().position(|event| event.seen == *change);
+                match at {
+                    None => return Err(format!("{change:?} never happened")),
+                    Some(at) if at == next => next += 1,
+                    Some(at) if at <= most && !exactly_once => next = at + 1,
+                    Some(at) if at < next => return Err(format!("{op} {at} came twice")),
+                    Some(at) => return Err(format!("{op} {at} came, and {next} did not")),
+                }
+            }
+        }
+        if let Some(Seen::Change { op: 'd', .. }) = previous
+            && *seen != Seen::Tombstone
+            && exactly_once
+        {
+            return Err("a deletion without its tombstone".to_owned());
+        }
+        previous = Some(seen.clone());
+        most = most.max(next);
+    }
+    // What a killed process had on its way may come late, and again, where nothing fences it.
+    if most < expected.len() {
+        return Err(format!("change {most} is not there"));
+    }
+    // Who was there at the last snapshot was read; who had gone before need not have been.
+    let gone = expected.iter().any(|event| {
+        event.commit < last_point && matches!(event.seen, Seen::Change { op: 'd', .. })
+    });
+    if reads == 0 && in_last && before.is_some() && !gone {
+        return Err("the row was not read".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,554 @@
+//! The whole pipe against peers in memory, in virtual time, while everything breaks by seed.
+//!
+//! ```text
+//!   seed ─► world ─► workload ──► postgres ◄─┐
+//!              └───► faults ──► lines ◄──────┼──► pipe (the real one; killed, started again)
+//!                               brokers ◄────┘
+//!                                  └──► judge
+//! ```
+
+mod brokers;
+mod judge;
+mod network;
+mod postgres;
+mod random;
+mod registry;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use engine::config::{Config, Properties};
+use engine::net::{self, Stream, Surroundings};
+use engine::pipe::{self, Error, Status};
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{Instant, sleep};
+
+use brokers::Cluster;
+use judge::Judge;
+use network::{Line, Session};
+use postgres::Database;
+pub(crate) use random::Random;
+
+/// `topic.prefix`
+const PREFIX: &str = "sim";
+/// `offset.storage.topic`
+const OFFSETS: &str = "sim-offsets";
+/// The virtual day on which every simulation begins: 2026-01-01, us since 1970-01-01 UTC.
+const BEGIN_US: i64 = 1_767_225_600_000_000;
+/// Faults stop for good after so long.
+const FAULTS_FOR: Duration = Duration::from_secs(40);
+/// Then everything must have come through within this.
+const CALM_WITHIN: Duration = Duration::from_secs(400);
+
+/// Who listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Host {
+    Postgres,
+    Broker(i32),
+    Registry,
+}
+
+/// Everything around the pipe.
+pub(crate) struct World {
+    pub(crate) random: RefCell<Random>,
+    pub(crate) database: RefCell<Database>,
+    pub(crate) cluster: RefCell<Cluster>,
+    pub(crate) schemas: RefCell<Vec<Vec<u8>>>,
+    pub(crate) judge: RefCell<Judge>,
+    pub(crate) lines: RefCell<Vec<Rc<Line>>>,
+    /// Things go wrong.
+    pub(crate) faults: Cell<bool>,
+    /// The database has news for whoever waits.
+    pub(crate) changed: Notify,
+    counts: RefCell<BTreeMap<&'static str, u64>>,
+    next_line: Cell<u64>,
+    began: Instant,
+    trace: RefCell<DefaultHasher>,
+    events: Cell<u64>,
+    verbose: bool,
+    failure: RefCell<Option<String>>,
+    failed: Notify,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        // Neighbouring seeds shall have nothing in common.
+        random.next();
+        Self {
+            database: RefCell::new(Database::new(&mut random)),
+            cluster: RefCell::new(Cluster::new(&mut random)),
+            random: RefCell::new(random),
+            schemas: RefCell::default(),
+            judge: RefCell::default(),
+            lines: RefCell::default(),
+            faults: Cell::new(false),
+            changed: Notify::new(),
+            counts: RefCell::default(),
+            next_line: Cell::new(0),
+            began: net::now(),
+            trace: RefCell::default(),
+            events: Cell::new(0),
+            verbose: std::env::var_os("TRACE").is_some(),
+            failure: RefCell::default(),
+            failed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn now_unix_us(&self) -> i64 {
+        let since = net::now().duration_since(self.began);
+        BEGIN_US + i64::try_from(since.as_micros()).unwrap_or_default()
+    }
+
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        self.random.borrow_mut().below(bound)
+    }
+
+    pub(crate) fn index(&self, bound: usize) -> usize {
+        self.random.borrow_mut().index(bound)
+    }
+
+    pub(crate) fn chance(&self, of: u64, in_all: u64) -> bool {
+        self.random.borrow_mut().chance(of, in_all)
+    }
+
+    /// A claim is violated. The first one counts.
+    pub(crate) fn fail(&self, why: String) {
+        self.failure.borrow_mut().get_or_insert(why);
+        self.failed.notify_one();
+    }
+
+    pub(crate) fn count(&self, what: &'static str) {
+        *self.counts.borrow_mut().entry(what).or_default() += 1;
+        self.note(what, 0, 0);
+    }
+
+    /// Something happened: the same, at the same time, whenever the seed is the same.
+    pub(crate) fn note(&self, what: &str, of: u64, how: u64) {
+        let at = net::now().duration_since(self.began);
+        self.events.set(self.events.get() + 1);
+        (at.as_nanos(), what, of, how).hash(&mut *self.trace.borrow_mut());
+        if self.verbose {
+            eprintln!("{:>12.3} {what} {of} {how:#x}", at.as_secs_f64() * 1000.0);
+        }
+    }
+
+    fn session(&self, host: &str) -> Option<(Host, Session)> {
+        match host {
+            "postgres" => {
+                let up = self.database.borrow().is_up();
+                let session = Session::Postgres(Box::new(postgres::Session::new()));
+                up.then_some((Host::Postgres, session))
+            }
+            "registry" => Some((Host::Registry, Session::Registry(registry::Session))),
+            broker => {
+                let node = broker.strip_prefix('b')?.parse().ok()?;
+                let up = self.cluster.borrow().is_up(node);
+                up.then(|| {
+                    (
+                        Host::Broker(node),
+                        Session::Broker(brokers::Session::new(node)),
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// What one process of ours sees of the world.
+struct Process {
+    world: Rc<World>,
+    number: u32,
+}
+
+impl Surroundings for Process {
+    fn connect(&self, host: &str, _port: u16) -> io::Result<Stream> {
+        let world = &self.world;
+        let refused = world.faults.get() && world.chance(1, 60);
+        let Some((host, session)) = world.session(host).filter(|_| !refused) else {
+            world.count("connection refused");
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        };
+        let id = world.next_line.get();
+        world.next_line.set(id + 1);
+        world.note("connect", id, u64::from(self.number));
+        let line = Line::new(world, id, self.number, host);
+        Ok(network::open(world, line, session))
+    }
+
+    fn now_unix_us(&self) -> i64 {
+        self.world.now_unix_us()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        let mut random = self.world.random.borrow_mut();
+        for chunk in bytes.chunks_mut(8) {
+            let drawn = random.next().to_le_bytes();
+            chunk.copy_from_slice(&drawn[..chunk.len()]);
+        }
+    }
+}
+
+/// A pipe that runs.
+struct Running {
+    number: u32,
+    task: JoinHandle<Result<(), Error>>,
+    stop: watch::Sender<bool>,
+    _status: watch::Receiver<Status>,
+}
+
+impl Running {
+    fn start(world: &Rc<World>, number: u32, config: &Config) -> Self {
+        world.note("process", u64::from(number), 0);
+        let (stop, stopped) = watch::channel(false);
+        let (sender, status) = watch::channel(Status::default());
+        let process = Rc::new(Process {
+            world: Rc::clone(world),
+            number,
+        });
+        let run = pipe::run(config.clone(), stopped, sender);
+        let task = tokio::task::spawn_local(net::within(process, run));
+        Self {
+            number,
+            task,
+            stop,
+            _status: status,
+        }
+    }
+
+    /// As `kill -9` does, or a power cut: peers may learn of it late, and what was on its way may
+    /// not arrive.
+    async fn kill(self, world: &World) {
+        let lines: Vec<_> = world.lines.borrow().clone();
+        let of_mine = |line: &&Rc<Line>| line.process == self.number;
+        let quiet = world.chance(1, 4);
+        for line in lines.iter().filter(of_mine) {
+            let mut random = world.random.borrow_mut();
+            let arrives = if random.chance(1, 2) {
+                usize::MAX
+            } else {
+                random.index(400)
+            };
+            let linger = if quiet { random.below(20_000) } else { 0 };
+            line.orphan(Duration::from_millis(linger), arrives);
+        }
+        self.task.abort();
+        // Dropped when this returns.
+        let _ = self.task.await;
+    }
+}
+
+/// What a simulation was like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Of all that happened, with its times.
+    pub(crate) trace: u64,
+    pub(crate) events: u64,
+    pub(crate) records: u64,
+    pub(crate) changes: u64,
+    pub(crate) virtual_time: Duration,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) failure: Option<String>,
+}
+
+/// Runs one seed from beginning to end.
+pub(crate) fn simulate(seed: u64) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let world = Rc::new(World::new(seed));
+        tokio::select! {
+            biased;
+            () = world.failed.notified() => {}
+            () = story(&world) => {}
+        }
+        let trace = world.trace.borrow().finish();
+        let database = world.database.borrow();
+        let changes = database.committed.iter().map(|it| it.changes.len() as u64);
+        Report {
+            trace,
+            events: world.events.get(),
+            records: world.judge.borrow().records,
+            changes: changes.sum(),
+            virtual_time: net::now().duration_since(world.began),
+            counts: world.counts.borrow().clone(),
+            failure: world.failure.borrow().clone(),
+        }
+    })
+}
+
+/// Rows, a pipe, faults, calm; then the judgement.
+async fn story(world: &Rc<World>) {
+    let config = config(world);
+    let keys = 2 + world.below(30);
+    for _ in 0..world.below(12) {
+        work(world, keys);
+    }
+    let mut running = Some(Running::start(world, 0, &config));
+    let mut number = 0;
+    let mut at_work = true;
+    let mut end = None;
+    let mut next_fault = net::now();
+    let mut next_work = net::now();
+    let deadline = net::now() + FAULTS_FOR + CALM_WITHIN;
+    loop {
+        let now = net::now();
+        // Nothing breaks before the slot is there: only a pipe that has begun promises anything.
+        if !world.faults.get() && end.is_none() && world.database.borrow().has_slot() {
+            world.faults.set(true);
+            let percent = u32::try_from(world.below(100)).unwrap_or_default();
+            end = Some(now + FAULTS_FOR * percent / 100);
+            next_fault = now;
+        }
+        if world.faults.get() && end.is_some_and(|end| now >= end) {
+            world.faults.set(false);
+            at_work = false;
+            world.note("calm", 0, 0);
+            while let Some(xid) = first_open(world) {
+                world.database.borrow_mut().commit(xid, world.now_unix_us());
+            }
+            world.changed.notify_waiters();
+        }
+        if at_work && now >= next_work {
+            work(world, keys);
+            world.changed.notify_waiters();
+            next_work = now + Duration::from_millis(world.below(400));
+        }
+        if world.faults.get() && now >= next_fault {
+            running = harm(world, running, &mut number, &config).await;
+            next_fault = now + Duration::from_millis(world.below(4000));
+        }
+        if !at_work && is_through(world) {
+            break;
+        }
+        if now >= deadline {
+            let confirmed = world.database.borrow().confirmed();
+            return world.fail(format!(
+                "no progress: {confirmed:#x} is confirmed, and the WAL ends at {:#x}",
+                world.database.borrow().lsn()
+            ));
+        }
+        let mut pause = now + Duration::from_millis(100);
+        if at_work {
+            pause = pause.min(next_work);
+        }
+        if world.faults.get() {
+            pause = pause.min(next_fault);
+        }
+        let pause = pause.max(now + Duration::from_millis(1));
+        let Some(mut pipe) = running.take() else {
+            sleep(pause - now).await;
+            number += 1;
+            running = Some(Running::start(world, number, &config));
+            continue;
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = &mut pipe.task => Some(ended),
+            () = tokio::time::sleep_until(pause) => None,
+        };
+        match ended {
+            None => running = Some(pipe),
+            Some(Ok(Ok(()))) => return world.fail("the pipe ended by itself".to_owned()),
+            Some(Ok(Err(error))) => {
+                if world.verbose {
+                    eprintln!("{error}");
+                }
+                world.count("pipe ended with an error");
+                if let Err(why) = may_end(world, &error) {
+                    return world.fail(why);
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+            Some(Err(panic)) => return world.fail(format!("the pipe panicked: {panic}")),
+        }
+    }
+    let Some(pipe) = running else { return };
+    let _ = pipe.stop.send(true);
+    match tokio::time::timeout(Duration::from_secs(60), pipe.task).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(ended) => return world.fail(format!("told to stop, the pipe ended with {ended:?}")),
+        Err(_) => return world.fail("told to stop, the pipe does not".to_owned()),
+    }
+    world.cluster.borrow_mut().settle(world);
+    world.check_history(config.sink.exactly_once);
+}
+
+fn first_open(world: &World) -> Option<u32> {
+    world
+        .database
+        .borrow()
+        .any_open(&mut world.random.borrow_mut())
+}
+
+/// Whether an error that ended the pipe may be: whoever supervises it starts it again.
+fn may_end(world: &World, error: &Error) -> Result<(), String> {
+    let timed_out = world.counts.borrow().contains_key("transaction timed out");
+    let fine = error.retriable
+        // The coordinator has ended what took too long, and says it like this.
+        || timed_out && error.why.contains("another instance has taken over")
+        // A predecessor that has not let go yet.
+        || error.why.contains("is active for PID");
+    if fine {
+        Ok(())
+    } else {
+        Err(format!("the pipe gave up: {error}"))
+    }
+}
+
+/// Everything that committed is confirmed.
+fn is_through(world: &World) -> bool {
+    let database = world.database.borrow();
+    let end = database.committed.last().map_or(0, |last| last.end);
+    world.judge.borrow().settled && database.has_slot() && database.confirmed() >= end
+}
+
+/// Some work of the database's users.
+fn work(world: &World, keys: u64) {
+    let database = &mut *world.database.borrow_mut();
+    let random = &mut *world.random.borrow_mut();
+    let now_us = world.now_unix_us();
+    let xid = match database.any_open(random) {
+        Some(xid) if database.open_transactions() > 3 || random.chance(2, 3) => xid,
+        _ => database.begin(),
+    };
+    let most = if random.chance(1, 20) { 60 } else { 5 };
+    for _ in 0..random.below(most) {
+        database.change(xid, random, keys);
+    }
+    match random.below(10) {
+        0..5 => database.commit(xid, now_us),
+        5 => database.roll_back(xid),
+        6 => database.write_other(random),
+        7 => database.checkpoint(),
+        _ => {}
+    }
+}
+
+/// One fault.
+async fn harm(
+    world: &Rc<World>,
+    mut running: Option<Running>,
+    number: &mut u32,
+    config: &Config,
+) -> Option<Running> {
+    let now = net::now();
+    let (kind, ms) = {
+        let mut random = world.random.borrow_mut();
+        (random.below(20), random.below(5000))
+    };
+    let lines: Vec<_> = world.lines.borrow().clone();
+    let any = (!lines.is_empty()).then(|| {
+        let at = world.index(lines.len());
+        Rc::clone(&lines[at])
+    });
+    match kind {
+        0..4 => {
+            if let Some(line) = any {
+                world.count("line cut");
+                line.cut();
+            }
+        }
+        4..7 => {
+            if let Some(line) = any {
+                world.count("line cut after some bytes");
+                line.cut_after(1 + world.index(3000));
+            }
+        }
+        7..9 => {
+            if let Some(line) = any {
+                world.count("line frozen");
+                line.freeze(now + Duration::from_millis(ms));
+            }
+        }
+        9..12 => {
+            world.count("leaders moved");
+            let random = &mut *world.random.borrow_mut();
+            world.cluster.borrow_mut().move_leaders(random);
+        }
+        12..14 => {
+            world.count("coordinator moved");
+            let random = &mut *world.random.borrow_mut();
+            world.cluster.borrow_mut().move_coordinator(random);
+        }
+        14..16 => {
+            world.count("broker killed");
+            let node = i32::try_from(world.below(3)).unwrap_or_default();
+            let random = &mut *world.random.borrow_mut();
+            let back = now + Duration::from_millis(ms);
+            world.cluster.borrow_mut().kill(node, back, random);
+            for line in lines.iter().filter(|line| line.host == Host::Broker(node)) {
+                line.cut();
+            }
+        }
+        16 => {
+            world.count("PostgreSQL crashed");
+            for line in lines.iter().filter(|line| line.host == Host::Postgres) {
+                line.cut();
+            }
+            let back = now + Duration::from_millis(ms);
+            world.database.borrow_mut().crash(back);
+        }
+        _ => {
+            world.count("pipe killed");
+            if let Some(pipe) = running.take() {
+                pipe.kill(world).await;
+            }
+            *number += 1;
+            running = Some(Running::start(world, *number, config));
+        }
+    }
+    running
+}
+
+/// A configuration by chance; what is not named is as users have it.
+fn config(world: &World) -> Config {
+    let random = &mut *world.random.borrow_mut();
+    let worker = format!(
+        "bootstrap.servers=b0:9092,b1:9092,b2:9092\n\
+         offset.storage.topic={OFFSETS}\noffset.storage.partitions=2\n\
+         offset.storage.replication.factor=1\noffset.flush.interval.ms={}\n\
+         exactly.once.source.support={}\n",
+        random.pick(&[100, 1000, 5000]),
+        random.pick(&["enabled", "enabled", "enabled", "enabled", "disabled"]),
+    );
+    let connector = format!(
+        "name=sim\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+         topic.prefix={PREFIX}\ndatabase.hostname=postgres\ndatabase.user=u\n\
+         database.dbname=simulated\ndatabase.sslmode=disable\nplugin.name=pgoutput\n\
+         slot.name=simulated\npublication.name=p\npublication.autocreate.mode=filtered\n\
+         topic.creation.default.partitions={}\ntopic.creation.default.replication.factor=1\n\
+         key.converter=org.apache.kafka.connect.json.JsonConverter\n\
+         value.converter=org.apache.kafka.connect.json.JsonConverter\n\
+         key.converter.schemas.enable=false\nvalue.converter.schemas.enable=false\n\
+         retriable.restart.connector.wait.ms=2000\nslot.max.retries=20\nslot.retry.delay.ms=2000\n\
+         producer.override.request.timeout.ms=3000\n\
+         producer.override.linger.ms={}\nproducer.override.batch.size={}\n\
+         producer.override.buffer.memory={}\n\
+         producer.override.max.in.flight.requests.per.connection={}\n\
+         producer.override.compression.type={}\n\
+         producer.override.transaction.timeout.ms={}\n",
+        random.pick(&[1, 3]),
+        random.pick(&[0, 1, 5, 20]),
+        random.pick(&[300, 1000, 16384]),
+        random.pick(&[8_000, 100_000, 33_554_432]),
+        random.pick(&[1, 2, 5]),
+        random.pick(&["none", "none", "lz4"]),
+        random.pick(&[2_000, 10_000, 60_000]),
+    );
+    let worker = Properties::parse(worker.as_bytes()).expect("lines");
+    let connector = Properties::parse(connector.as_bytes()).expect("lines");
+    match Config::load(&worker, &connector) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
