@@ -252,6 +252,7 @@ async fn attempt(
 ) -> Result<(), Error> {
     let mut asked = shutdown.clone();
     let (mut pipe, key) = tokio::select! {
+        biased;
         connected = connect(config, shutdown, status, lasting) => connected?,
         () = stopped(&mut asked) => return Ok(()),
     };
@@ -264,6 +265,7 @@ async fn attempt(
         }
     };
     let result = tokio::select! {
+        biased;
         result = pipe.run(&key) => result,
         () = unheard => {
             tracing::info!(connector = config.name, "stopped while waiting for a peer");

@@ -23,6 +23,7 @@ use super::{Random, World};
 const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
 /// `wal_sender_timeout`
 const SENDER_TIMEOUT: Duration = Duration::from_secs(60);
+const SYSTEM_ID: &str = "7300000000000000001";
 const INT4: u32 = 23;
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
@@ -589,9 +590,19 @@ impl Session {
                 text(&database.version),
                 text(&"logical"),
                 text(&"f"),
-                text(&"7300000000000000001"),
+                text(&SYSTEM_ID),
+                text(&"simulated"),
+                text(&SENDER_TIMEOUT.as_millis()),
+            ]]
+        } else if sql == pgwire::replication::IDENTIFY_SYSTEM {
+            vec![vec![
+                text(&SYSTEM_ID),
+                text(&1),
+                text(&Lsn(database.lsn)),
                 text(&"simulated"),
             ]]
+        } else if has("pg_wal_lsn_diff(") {
+            vec![vec![text(&0), None, None]]
         } else if has("pg_get_expr") {
             captured()
                 .flat_map(|table| {
@@ -683,6 +694,8 @@ impl Session {
                         position(slot.restart),
                         position(slot.confirmed),
                         text(&"reserved"),
+                        (database.version >= 160_000).then(|| "f".to_owned()),
+                        None,
                         None,
                     ]
                 })
