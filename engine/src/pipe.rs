@@ -15,6 +15,7 @@ mod notices;
 mod outlet;
 mod resume;
 mod retention;
+mod states;
 mod streaming;
 mod tables;
 mod unsent;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use error::{Blame, Error};
+pub use states::State;
 
 use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types, Whereabouts};
 use crate::capture::client::{Client, Purpose, Streaming};
@@ -47,6 +49,7 @@ use notices::Notices;
 use outlet::Outlet;
 use resume::{Case, Decision, Gap, Refusal};
 use retention::Retention;
+use states::States;
 use streaming::{Begin, End};
 use tables::{Registries, Tables};
 use unsent::Refusals;
@@ -77,6 +80,10 @@ pub struct Status {
     pub events: u64,
     /// What the slot may forget.
     pub confirmed: Lsn,
+    /// Rows that were left out, as `errors.tolerance` says, since the pipe began.
+    pub left_out: u64,
+    /// How often each [`State`] was entered, in the order of [`State::ALL`].
+    pub entered: [u64; State::ALL.len()],
 }
 
 /// Where in its life a pipe is.
@@ -134,6 +141,7 @@ struct Pipe {
     established: Rc<Cell<bool>>,
     /// The WAL that the slot keeps, over all lives of the pipe.
     retention: Rc<RefCell<Retention>>,
+    states: Rc<States>,
     /// A bit for each operation that is skipped.
     skipped: u8,
     /// The stream's rows come in binary: no digits to be parsed.
@@ -150,6 +158,8 @@ struct Lasting {
     refusals: Rc<RefCell<Refusals>>,
     /// The WAL that the slot keeps.
     retention: Rc<RefCell<Retention>>,
+    /// What it does, told and counted.
+    states: Rc<States>,
 }
 
 /// Runs a connector until `shutdown` becomes true, over failures that pass.
@@ -169,6 +179,7 @@ pub async fn run(
             config.source.wal_retained_warn,
             net::now(),
         ))),
+        states: Rc::new(States::new(&config.name)),
     };
     let mut works = false;
     loop {
@@ -200,7 +211,9 @@ pub async fn run(
             lasting.retention.borrow_mut().kafka_failed(net::now());
         }
         failures += 1;
-        let wait = jittered(config.source.retry_wait, failures);
+        lasting.states.enter(State::Retrying);
+        let wait = Duration::from_millis(500).saturating_mul(1 << failures.min(10));
+        let wait = jittered(wait.min(config.source.retry_wait));
         tracing::warn!(
             connector = config.name,
             wait_ms = wait.as_millis(),
@@ -220,12 +233,8 @@ pub async fn run(
     }
 }
 
-/// Half a second at first, doubling up to `longest`; up to a quarter less, so that many pipes do
-/// not come back at once.
-fn jittered(longest: Duration, failures: u32) -> Duration {
-    let wait = Duration::from_millis(500)
-        .saturating_mul(1 << failures.min(10))
-        .min(longest);
+/// Up to a quarter less, so that many pipes do not come back at once.
+fn jittered(wait: Duration) -> Duration {
     wait - wait.mul_f64(f64::from(random_u32() % 256) / 1024.0)
 }
 
@@ -250,6 +259,7 @@ async fn attempt(
     status: &watch::Sender<Status>,
     lasting: &Lasting,
 ) -> Result<(), Error> {
+    lasting.states.enter(State::Connecting);
     let mut asked = shutdown.clone();
     let (mut pipe, key) = tokio::select! {
         biased;
@@ -259,6 +269,7 @@ async fn attempt(
     let settling = Rc::clone(&pipe.settling);
     let unheard = async {
         stopped(&mut asked).await;
+        lasting.states.enter(State::Stopping);
         tokio::time::sleep(HEAR_WITHIN).await;
         if settling.get() {
             std::future::pending::<()>().await;
@@ -273,7 +284,14 @@ async fn attempt(
         }
     };
     pipe.outlet.driver.abort(ABORT_WITHIN).await;
-    result.map_err(|error| pipe.outlet.refusal().unwrap_or(error))
+    match result {
+        // There was nothing to finish, so nothing was lost by it.
+        Err(error) if *shutdown.borrow() && !pipe.settling.get() => {
+            tracing::info!(connector = config.name, "while stopping: {error}");
+            Ok(())
+        }
+        result => result.map_err(|error| pipe.outlet.refusal().unwrap_or(error)),
+    }
 }
 
 /// Ends when the pipe is told to stop.
@@ -316,9 +334,9 @@ async fn connect(
         config.source.lsn_flush != LsnFlush::Manual,
     );
     let mut pipe = Pipe {
-        registry: Registries::new(&config.encode)?,
+        registry: Registries::new(config, Rc::clone(&lasting.states))?,
         outlet: Outlet::new(config, driver, &run_id(), Rc::clone(&lasting.refusals)),
-        tables: Tables::default(),
+        tables: Tables::new(config),
         keeper,
         notices: Notices::default(),
         client,
@@ -330,6 +348,7 @@ async fn connect(
         shutdown: shutdown.clone(),
         established: Rc::clone(&lasting.established),
         retention: Rc::clone(retention),
+        states: Rc::clone(&lasting.states),
         skipped: skipped(config),
         binary: false,
         settling: Rc::default(),
@@ -371,6 +390,8 @@ impl Pipe {
                 }
             }
             Decision::Stream { from, .. } => {
+                // Thousands of tables are worth their memory.
+                drop(tables);
                 if slot.is_none() {
                     let exported = Exported::create(&self.config.source, &self.server, false);
                     exported.await?.client.close().await;
@@ -407,6 +428,7 @@ impl Pipe {
                 return Err(Error::fatal(Blame::Postgres, what, busy).remedy(remedy));
             }
             failures += 1;
+            self.states.enter(State::WaitingForSlot);
             tracing::warn!(slot = source.slot, attempt = failures, "{busy}; waiting");
             let wait = slot_wait(source, failures);
             self.pause(wait).await;
@@ -581,6 +603,7 @@ impl Pipe {
         {
             tracing::info!(from = %from.lsn, to = %lsn, "catching up before the snapshot");
             self.keeper.owe_snapshot();
+            self.states.enter(State::CatchingUp);
             if streaming::run(self, from, Some(lsn)).await? == End::Stopped {
                 return Ok(None);
             }
@@ -681,12 +704,15 @@ impl Pipe {
                 .map(|(name, value)| (&**name, &**value)),
         );
         let command = pgwire::replication::start(&source.slot, from, &options);
-        let mut failures = 0;
+        let (mut failures, mut waited_in) = (0, None);
         loop {
             let client =
                 Client::connect(source, Purpose::Replication, "penstock streaming").await?;
             let error = match client.start_replication(&command).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    waited_in.map(|state| self.states.enter(state));
+                    return Ok(stream);
+                }
                 Err(error) => error,
             };
             let busy = error.code() == Some(SqlState::OBJECT_IN_USE);
@@ -694,6 +720,8 @@ impl Pipe {
                 return Err(error.into());
             }
             failures += 1;
+            let before = self.states.enter(State::WaitingForSlot);
+            waited_in = waited_in.or(before);
             tracing::warn!(
                 slot = source.slot,
                 attempt = failures,
@@ -769,6 +797,11 @@ impl Pipe {
     }
 
     fn enter(&mut self, phase: Phase) {
+        match phase {
+            Phase::Snapshot => drop(self.states.enter(State::Snapshot)),
+            Phase::Streaming => drop(self.states.enter(State::Streaming)),
+            Phase::Starting | Phase::Waiting { .. } | Phase::Stopped => {}
+        }
         self.draft.phase = phase;
         self.publish_now();
     }
@@ -784,6 +817,14 @@ impl Pipe {
     }
 
     fn publish_now(&mut self) {
+        let away = !self.outlet.driver.producer().is_connected();
+        let usual = match self.draft.phase {
+            Phase::Snapshot => State::Snapshot,
+            _ => State::Streaming,
+        };
+        self.states.wait_for(State::BrokerAway, away, usual);
+        self.draft.left_out = self.outlet.policy.count;
+        self.draft.entered = self.states.entered();
         self.draft.events = self.outlet.events;
         self.draft.confirmed = self.keeper.confirmed();
         self.published_at = net::now();

@@ -221,6 +221,9 @@ pub struct CapturedTable {
     pub bytes: u64,
 }
 
+/// Tables whose columns are asked for in one query.
+const TABLES_AT_ONCE: usize = 250;
+
 /// The tables that `capture`'s filters let through, in the order of the snapshot: by the list of
 /// included tables, each pattern's matches by name; without a list by name.
 ///
@@ -296,11 +299,12 @@ pub async fn captured_tables(
         found.sort_by_cached_key(|found| place(&found.name));
     }
     let oids: Vec<u32> = found.iter().map(|found| found.oid).collect();
-    let mut tables: HashMap<u32, Table> = tables(client, types, &oids)
-        .await?
-        .into_iter()
-        .map(|table| (table.oid, table))
-        .collect();
+    let mut tables: HashMap<u32, Table> = HashMap::with_capacity(oids.len());
+    // An answer takes many times the memory of what is kept of it.
+    for oids in oids.chunks(TABLES_AT_ONCE) {
+        let known = self::tables(client, types, oids).await?;
+        tables.extend(known.into_iter().map(|table| (table.oid, table)));
+    }
     // A table that was dropped between the two questions is in one answer only.
     let captured = found.into_iter().filter_map(|found| {
         let Found {

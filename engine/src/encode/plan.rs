@@ -16,6 +16,10 @@ use crate::capture::relations::{ReplicaIdentity, Table};
 use crate::capture::row::{Cell, Row};
 use crate::config::{self, ColumnRule, Converter, FailureMode, Filter, Operation};
 
+/// What the pieces of an envelope take beside the columns.
+const ENVELOPE_BYTES: usize = 3 << 10;
+/// What an allocator adds to a block, with what rounding wastes.
+const BLOCK_BYTES: usize = 16;
 /// Of a value, how many characters an error shows.
 const BEGINS_MAX: usize = 40;
 
@@ -386,6 +390,18 @@ impl RowEncoder {
         &self.topic
     }
 
+    /// Bytes of memory that the encoder takes, more or less.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let parts = [
+            Some(&self.value),
+            self.key.as_ref(),
+            self.key_header.as_ref(),
+        ];
+        let parts: usize = parts.into_iter().flatten().map(Part::memory).sum();
+        size_of::<Self>() + ENVELOPE_BYTES + parts
+    }
+
     /// Appends the record's key, taken from `row`: a new row, an old one, or an old key. False,
     /// and nothing appended, when the table has no key.
     ///
@@ -728,6 +744,26 @@ impl Plan<'_> {
 }
 
 impl Part {
+    fn memory(&self) -> usize {
+        let columns = self.columns.iter().map(|column| {
+            let ColumnPlan {
+                lead,
+                null,
+                unavailable,
+                table,
+                name,
+                pg_type,
+                ..
+            } = column;
+            let bytes = [lead.len(), null.len(), unavailable.len()]
+                .iter()
+                .sum::<usize>();
+            let names = table.len() + name.len() + pg_type.len();
+            size_of::<ColumnPlan>() + bytes + names + 6 * BLOCK_BYTES
+        });
+        self.head.len() + BLOCK_BYTES + columns.sum::<usize>()
+    }
+
     /// Appends head, columns and tail.
     fn put_alone<F: Form>(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         out.extend_from_slice(&self.head);

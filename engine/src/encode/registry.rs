@@ -27,6 +27,7 @@ use hyper::header::{
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::{self, AvroConverter, Pem, Registry, SubjectName};
 use crate::net::{NetError, Server, Stream, TlsConfig, TlsConfigError, TlsOptions, Verify};
@@ -37,8 +38,8 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Schemas remembered for each subject; when there are more, all are asked for again.
-const SCHEMAS_PER_SUBJECT_MAX: usize = 1000;
+/// Ids that are remembered; then they are asked for again.
+const IDS_MAX: usize = 50_000;
 
 /// Earlier versions looked at to explain a refusal.
 const VERSIONS_EXPLAINED_MAX: usize = 20;
@@ -85,7 +86,8 @@ pub struct RegistryClient {
     headers: Vec<(HeaderName, HeaderValue)>,
     lookup: Lookup,
     normalize: bool,
-    ids: HashMap<String, HashMap<String, u32>>,
+    /// By the digest of subject and schema: texts of thousands of tables would not be small.
+    ids: HashMap<[u8; 32], u32>,
 }
 
 /// How an id is found.
@@ -104,6 +106,12 @@ struct Address {
     port: u16,
     /// In front of every path: empty, or begins with a slash and ends without.
     base: String,
+}
+
+fn digest(subject: &str, schema: &str) -> [u8; 32] {
+    let digest = Sha256::new();
+    let digest = digest.chain_update(subject).chain_update([0]);
+    digest.chain_update(schema).finalize().into()
 }
 
 /// What a registry said.
@@ -210,7 +218,8 @@ impl RegistryClient {
     ///
     /// Errors: see [`RegistryError::retriable`]; the retries of the configuration are over by then.
     pub async fn id(&mut self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
-        if let Some(id) = self.ids.get(subject).and_then(|known| known.get(schema)) {
+        let known = digest(subject, schema);
+        if let Some(id) = self.ids.get(&known) {
             return Ok(*id);
         }
         let id = match self.lookup {
@@ -218,11 +227,10 @@ impl RegistryClient {
             Lookup::Find => self.find(subject, schema).await?,
             Lookup::Latest => self.latest(subject, schema).await?,
         };
-        let known = self.ids.entry(subject.to_owned()).or_default();
-        if known.len() >= SCHEMAS_PER_SUBJECT_MAX {
-            known.clear();
+        if self.ids.len() >= IDS_MAX {
+            self.ids.clear();
         }
-        known.insert(schema.to_owned(), id);
+        self.ids.insert(known, id);
         Ok(id)
     }
 

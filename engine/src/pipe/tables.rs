@@ -1,18 +1,22 @@
 //! The tables of one stream: what was announced, completed from the catalogue, with its encoder.
 
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
 
 use pgwire::pgoutput::Relation;
 
 use super::error::{Blame, Error};
 use super::outlet::Outlet;
+use super::states::{State, States};
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
-use crate::config::{self, Config, Converter, SubjectName};
+use crate::config::{self, Config, Converter, Filter, SubjectName};
 use crate::encode::plan::{RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
 use crate::encode::schema::Schema;
+use crate::net;
 use crate::produce::TopicId;
 
 /// A captured table, ready for its rows.
@@ -23,6 +27,7 @@ pub(super) struct Captured {
     pub topic: TopicId,
     /// `schema.table`
     pub name: String,
+    ids: SchemaIds,
 }
 
 /// A Relation message, kept beyond the buffer it arrived in.
@@ -64,17 +69,71 @@ impl From<&Relation<'_>> for Announced {
     }
 }
 
+/// A table whose encoder was forgotten, and can be made again without asking anybody.
+#[derive(Debug)]
+struct Asleep {
+    table: Table,
+    topic: TopicId,
+    name: String,
+    ids: SchemaIds,
+}
+
+/// A captured table.
+#[derive(Debug)]
+enum Place {
+    Awake(Captured),
+    Asleep(Asleep),
+    /// While it changes from the one to the other.
+    Nothing,
+}
+
 /// Tables by the oid that changes name them with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables {
     /// None: announced, and not captured.
     places: HashMap<u32, Option<usize>>,
-    captured: Vec<Captured>,
+    captured: Vec<Place>,
+    /// Where each table was, however long ago it was announced.
+    by_oid: HashMap<u32, usize>,
     /// The table of the change before: most changes are of the same table.
     last: Option<(u32, Option<usize>)>,
+    compiler: Compiler,
+    /// When each table was turned to last, counted in turns.
+    used: Vec<u64>,
+    turn: u64,
+    /// Memory of the encoders that are awake.
+    memory: usize,
+}
+
+/// What encoders are compiled with.
+#[derive(Debug)]
+struct Compiler {
+    columns: Filter,
+    encode: config::Encode,
+    database: String,
+    memory_max: usize,
 }
 
 impl Tables {
+    /// No tables yet.
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            places: HashMap::new(),
+            captured: Vec::new(),
+            by_oid: HashMap::new(),
+            last: None,
+            compiler: Compiler {
+                columns: config.capture.columns.clone(),
+                encode: config.encode.clone(),
+                database: config.source.database.clone(),
+                memory_max: config.budget.tables,
+            },
+            used: Vec::new(),
+            turn: 0,
+            memory: 0,
+        }
+    }
+
     /// A new stream announces every table again.
     pub(super) fn forget(&mut self) {
         self.places.clear();
@@ -88,15 +147,118 @@ impl Tables {
     pub(super) fn captured(&mut self, oid: u32) -> Result<Option<&Captured>, Error> {
         let place = match self.last {
             Some((last, place)) if last == oid => place,
-            _ => {
-                let Some(&place) = self.places.get(&oid) else {
-                    return Err(unannounced(oid));
-                };
-                self.last = Some((oid, place));
-                place
-            }
+            _ => self.turn_to(oid)?,
         };
-        Ok(place.map(|place| &self.captured[place]))
+        Ok(place.and_then(|place| match &self.captured[place] {
+            Place::Awake(captured) => Some(captured),
+            // The table at hand is awake.
+            Place::Asleep(_) | Place::Nothing => None,
+        }))
+    }
+
+    fn turn_to(&mut self, oid: u32) -> Result<Option<usize>, Error> {
+        let Some(&place) = self.places.get(&oid) else {
+            return Err(unannounced(oid));
+        };
+        if let Some(place) = place {
+            self.turn += 1;
+            self.used[place] = self.turn;
+            self.wake(place)?;
+        }
+        self.last = Some((oid, place));
+        Ok(place)
+    }
+
+    /// Compiles an encoder that was forgotten.
+    fn wake(&mut self, place: usize) -> Result<(), Error> {
+        let Place::Asleep(_) = &self.captured[place] else {
+            return Ok(());
+        };
+        let asleep = std::mem::replace(&mut self.captured[place], Place::Nothing);
+        let Place::Asleep(Asleep {
+            table,
+            topic,
+            name,
+            ids,
+        }) = asleep
+        else {
+            unreachable!("it was asleep a moment ago");
+        };
+        let Compiler {
+            columns,
+            encode,
+            database,
+            ..
+        } = &self.compiler;
+        let refuse = |error: &dyn std::fmt::Display| {
+            let what = format!("{name} cannot be captured");
+            Error::fatal(Blame::Configuration, what, error)
+        };
+        let schemas = Schemas::derive(&table, columns, encode).map_err(|error| refuse(&error))?;
+        let encoder = RowEncoder::compile(&table, &schemas, encode, database, ids)
+            .map_err(|error| refuse(&error))?;
+        self.put(
+            place,
+            Captured {
+                table,
+                encoder,
+                topic,
+                name,
+                ids,
+            },
+        );
+        Ok(())
+    }
+
+    /// Puts a table in its place; where that is too much, others' encoders are forgotten.
+    fn put(&mut self, place: usize, captured: Captured) {
+        self.memory += captured.encoder.memory();
+        if let Some(Place::Awake(before)) = self.captured.get(place) {
+            self.memory -= before.encoder.memory();
+        }
+        let captured = Place::Awake(captured);
+        if place < self.captured.len() {
+            self.captured[place] = captured;
+        } else {
+            self.captured.push(captured);
+            self.used.push(self.turn);
+        }
+        if self.memory > self.compiler.memory_max {
+            self.doze(place);
+        }
+    }
+
+    /// Forgets encoders, those first that were not used for longest, until a quarter is free.
+    fn doze(&mut self, except: usize) {
+        let mut awake: Vec<usize> = (0..self.captured.len())
+            .filter(|&at| at != except && matches!(self.captured[at], Place::Awake(_)))
+            .collect();
+        awake.sort_unstable_by_key(|&at| self.used[at]);
+        for at in awake {
+            if self.memory <= self.compiler.memory_max / 4 * 3 {
+                break;
+            }
+            let place = std::mem::replace(&mut self.captured[at], Place::Nothing);
+            self.captured[at] = match place {
+                Place::Awake(captured) => {
+                    self.memory -= captured.encoder.memory();
+                    let Captured {
+                        table,
+                        topic,
+                        name,
+                        ids,
+                        ..
+                    } = captured;
+                    Place::Asleep(Asleep {
+                        table,
+                        topic,
+                        name,
+                        ids,
+                    })
+                }
+                place => place,
+            };
+        }
     }
 
     /// Whether rows of the table with this oid can be read in binary.
@@ -128,27 +290,19 @@ impl Tables {
             return Ok(());
         }
         let table = complete(&announced, client, types).await?;
-        let known = self
-            .captured
-            .iter()
-            .position(|captured| captured.table == table);
-        let place = match known {
-            Some(place) => place,
-            None => {
-                let captured = prepare(table, registries, outlet, config).await?;
-                // Another revision of the same table takes the place of the one before.
-                match self.captured.iter().position(|old| old.table.oid == oid) {
-                    Some(place) => {
-                        self.captured[place] = captured;
-                        place
-                    }
-                    None => {
-                        self.captured.push(captured);
-                        self.captured.len() - 1
-                    }
-                }
-            }
-        };
+        // Another revision of the same table takes the place of the one before.
+        let place = self.by_oid.get(&oid).copied();
+        let known = place.is_some_and(|place| match &self.captured[place] {
+            Place::Awake(Captured { table: known, .. })
+            | Place::Asleep(Asleep { table: known, .. }) => *known == table,
+            Place::Nothing => false,
+        });
+        let place = place.unwrap_or(self.captured.len());
+        if !known {
+            let captured = prepare(table, registries, outlet, config).await?;
+            self.put(place, captured);
+        }
+        self.by_oid.insert(oid, place);
         self.places.insert(oid, Some(place));
         Ok(())
     }
@@ -202,6 +356,7 @@ pub(super) async fn prepare(
         encoder,
         topic,
         name,
+        ids,
     })
 }
 
@@ -213,11 +368,17 @@ fn unannounced(oid: u32) -> Error {
     )
 }
 
+/// Before a registry is asked again, at first: as Connect waits.
+const RETRY_WAIT: Duration = Duration::from_millis(300);
+
 /// The registries of the two converters, where they are Avro's.
 #[derive(Debug)]
 pub(super) struct Registries {
     key: Option<Registered>,
     value: Option<Registered>,
+    /// `errors.retry.timeout` and `errors.retry.delay.max.ms`.
+    retry: (Option<Duration>, Duration),
+    states: Rc<States>,
 }
 
 /// A converter that registers its schemas.
@@ -230,7 +391,7 @@ struct Registered {
 
 impl Registries {
     /// Errors: an address or a credential that cannot be.
-    pub(super) fn new(config: &config::Encode) -> Result<Self, Error> {
+    pub(super) fn new(config: &Config, states: Rc<States>) -> Result<Self, Error> {
         let registered = |converter: &Converter| match converter {
             Converter::Avro(avro) => RegistryClient::new(avro).map(|client| {
                 let (strategy, connect_meta_data) = (avro.subject_name, avro.connect_meta_data);
@@ -243,8 +404,10 @@ impl Registries {
             _ => Ok(None),
         };
         Ok(Self {
-            key: registered(&config.key_converter)?,
-            value: registered(&config.value_converter)?,
+            key: registered(&config.encode.key_converter)?,
+            value: registered(&config.encode.value_converter)?,
+            retry: (config.errors.retry_timeout, config.errors.retry_delay_max),
+            states,
         })
     }
 
@@ -268,9 +431,28 @@ impl Registries {
             return Ok(0);
         };
         let subject = registry::subject(*strategy, topic, side, schema.name.as_deref())?;
-        Ok(client
-            .id(&subject, &schema.avro(*connect_meta_data))
-            .await?)
+        let schema = schema.avro(*connect_meta_data);
+        let (timeout, wait_max) = self.retry;
+        let (asked, mut wait) = (net::now(), RETRY_WAIT);
+        let mut was = None;
+        loop {
+            let error = match client.id(&subject, &schema).await {
+                Ok(id) => {
+                    was.map(|state| self.states.enter(state));
+                    return Ok(id);
+                }
+                Err(error) => error,
+            };
+            let over = timeout.is_some_and(|timeout| asked.elapsed() + wait > timeout);
+            if over || !error.retriable() {
+                return Err(error.into());
+            }
+            let before = self.states.enter(State::RegistryAway);
+            was = was.or(before);
+            tracing::warn!(subject, "{error}; asking again");
+            tokio::time::sleep(super::jittered(wait)).await;
+            wait = (wait * 2).min(wait_max);
+        }
     }
 
     async fn ids(&mut self, schemas: &Schemas) -> Result<SchemaIds, Error> {

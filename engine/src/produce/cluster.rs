@@ -29,6 +29,8 @@ pub(super) struct Cluster {
     /// Which address is next when any broker will do.
     candidate: usize,
     refresh_at: Duration,
+    /// When all topics are asked for, and not only those that are not known yet.
+    all_at: Duration,
     asked_at: Option<Duration>,
     reached: bool,
     /// Some topic waits to be created.
@@ -57,6 +59,7 @@ impl Cluster {
             connected: BTreeSet::new(),
             candidate: 0,
             refresh_at: Duration::ZERO,
+            all_at: Duration::ZERO,
             asked_at: None,
             reached: false,
             creating: false,
@@ -105,6 +108,12 @@ impl Cluster {
     pub(super) fn refresh(&mut self, now: Duration, backoff: Duration) {
         let earliest = self.asked_at.map_or(now, |asked| now.max(asked + backoff));
         self.refresh_at = self.refresh_at.min(earliest);
+        self.all_at = self.all_at.min(earliest);
+    }
+
+    /// There is a topic that is not known yet; of the others nothing is asked.
+    pub(super) fn look_up(&mut self, now: Duration) {
+        self.refresh_at = self.refresh_at.min(now);
     }
 
     pub(super) fn failed(&mut self, node: NodeId, reason: &str) {
@@ -222,8 +231,15 @@ impl Producer {
         // missing that is to be created in its own way.
         let own_way =
             |topic: &super::batches::Topic| topic.creation.is_some() && topic.stage != Stage::Known;
+        let unknown = |topic: &&super::batches::Topic| topic.stage != Stage::Known;
+        let topics = &self.batches.topics;
+        let mut asked: Vec<_> = topics.iter().filter(unknown).map(named).collect();
+        if self.now >= self.cluster.all_at || asked.is_empty() {
+            asked = topics.iter().map(named).collect();
+            self.cluster.all_at = self.now + self.settings.metadata_max_age;
+        }
         let request = MetadataRequest {
-            topics: Some(self.batches.topics.iter().map(named).collect()),
+            topics: Some(asked),
             allow_auto_topic_creation: self.settings.topic_creation.is_empty()
                 && !self.batches.topics.iter().any(own_way),
             ..MetadataRequest::default()
@@ -232,7 +248,7 @@ impl Producer {
         let version = self.version(node, link, ApiKey::METADATA, (4, 12))?;
         self.cluster.asked_at = Some(self.now);
         // Until there is an answer, the failure of the connection asks again.
-        self.cluster.refresh_at = self.now + self.settings.metadata_max_age;
+        self.cluster.refresh_at = self.cluster.all_at;
         self.put(node, link, version, &request, What::Metadata, out)
     }
 
@@ -245,7 +261,7 @@ impl Producer {
             self.cluster.add(broker.node_id, broker.host, broker.port);
         }
         self.cluster.controller = metadata.controller_id;
-        self.cluster.refresh_at = self.now + self.settings.metadata_max_age;
+        self.cluster.refresh_at = self.cluster.all_at;
         let mut settled = true;
         for topic in metadata.topics {
             let name = topic.name.clone().unwrap_or_default();

@@ -144,7 +144,7 @@ impl Producer {
     pub fn topic(&mut self, name: &str) -> TopicId {
         let (id, new) = self.batches.intern(name);
         if new {
-            self.cluster.refresh(self.now, Duration::ZERO);
+            self.cluster.look_up(self.now);
         }
         id
     }
@@ -265,6 +265,12 @@ impl Producer {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.batches.bytes >= self.settings.buffer_bytes_max || self.batches.is_full()
+    }
+
+    /// Whether there is a connection to any broker.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        !self.cluster.connected.is_empty()
     }
 
     /// What ended the producer.

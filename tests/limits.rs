@@ -1,0 +1,462 @@
+//! What the process does at its limits: memory, rows that do not fit, peers that do not answer, and
+//! the word to stop in every state. Real servers; memory as the kernel has counted it (`VmHWM`).
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::judge::{self, Format};
+use tests::kafka::{self, Kafka};
+use tests::penstock::Penstock;
+use tests::postgres::{Database, Postgres, SUPERUSER, Version};
+use tests::{Properties, eventually};
+
+const SOON: Duration = Duration::from_secs(120);
+/// `penstock.memory.max`, as it is without being set. The binary under test has debug information,
+/// and ten megabytes more of itself in memory than a released one.
+const CEILING_KIB: u64 = 64 << 10;
+
+fn worker(bootstrap: &str) -> Properties {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let converter = "org.apache.kafka.connect.json.JsonConverter";
+    Properties::default()
+        .with("bootstrap.servers", bootstrap)
+        .with("key.converter", converter)
+        .with("key.converter.schemas.enable", false)
+        .with("value.converter", converter)
+        .with("value.converter.schemas.enable", false)
+        .with(
+            "offset.storage.topic",
+            format!("limits-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        )
+        .with("offset.flush.interval.ms", 500)
+}
+
+fn connector(database: &Database<'_>, tables: &str) -> Properties {
+    Properties::default()
+        .with("name", &database.name)
+        .with(
+            "connector.class",
+            "io.debezium.connector.postgresql.PostgresConnector",
+        )
+        .with("plugin.name", "pgoutput")
+        .with("topic.prefix", &database.name)
+        .with("slot.name", &database.name)
+        .with("database.hostname", "127.0.0.1")
+        .with("database.port", database.server.port())
+        .with("database.user", SUPERUSER.0)
+        .with("database.password", SUPERUSER.1)
+        .with("database.dbname", &database.name)
+        .with("table.include.list", tables)
+        .with("snapshot.mode", "no_data")
+        .with("retriable.restart.connector.wait.ms", 300)
+}
+
+/// The most memory a process has had, looked at until it ends.
+struct Peak(Arc<Mutex<u64>>);
+
+impl Peak {
+    fn of(pipe: &Penstock) -> Self {
+        let peak = Arc::new(Mutex::new(0));
+        let (seen, process) = (Arc::clone(&peak), pipe.process());
+        std::thread::spawn(move || {
+            while let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) {
+                let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+                let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+                let Some(kib) = kib else { break };
+                *seen.lock().expect("no panic under it") = kib;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self(peak)
+    }
+
+    fn assert_below_the_ceiling(&self, what: &str) {
+        let peak = *self.0.lock().expect("no panic under it");
+        println!("{what}: VmHWM {peak} KiB");
+        assert!((1..=CEILING_KIB).contains(&peak), "{what}: {peak} KiB");
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &process.to_string()])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
+}
+
+/// Somebody who takes connections and never says a word.
+struct Mute {
+    port: u16,
+    callers: Arc<AtomicUsize>,
+}
+
+impl Mute {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let callers = Arc::new(AtomicUsize::new(0));
+        let heard = Arc::clone(&callers);
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for caller in listener.incoming() {
+                held.push(caller);
+                heard.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { port, callers }
+    }
+
+    fn await_caller(&self) {
+        eventually("somebody calls", SOON, || {
+            match self.callers.load(Ordering::Relaxed) {
+                0 => Err("nobody".to_owned()),
+                _ => Ok(()),
+            }
+        });
+    }
+}
+
+/// SIGTERM; the end must come within 5 s, and well.
+fn assert_stops_in_time(pipe: &mut Penstock, state: &str) {
+    let asked = Instant::now();
+    let code = pipe.terminate();
+    let took = asked.elapsed();
+    assert_eq!(code, 0, "{state}: {}", pipe.log());
+    assert!(
+        took < Duration::from_secs(5),
+        "{state}: {took:?}\n{}",
+        pipe.log()
+    );
+}
+
+#[test]
+fn a_large_transaction() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("large_transaction");
+    database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
+    let connector = connector(&database, "public.big");
+    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&connector]);
+    let peak = Peak::of(&pipe);
+    database.wait_active(&database.name, true);
+    database.query(
+        "INSERT INTO big SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, 300000) i",
+    );
+    database.wait_confirmed(&database.name, SOON * 2);
+    let topic = format!("{}.public.big", database.name);
+    assert_eq!(judge::count(&kafka.bootstrap(), &topic).0, 300_000);
+    peak.assert_below_the_ceiling("a transaction of 300 MB");
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
+#[test]
+fn a_value_of_200_mb_ends_the_pipe_or_is_left_out() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("large_value");
+    database.query("CREATE TABLE big (id int PRIMARY KEY, note text, a text)");
+    let connector = connector(&database, "public.big");
+    let worker = worker(&kafka.bootstrap());
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    let peak = Peak::of(&pipe);
+    database.wait_active(&database.name, true);
+    database.query(
+        "INSERT INTO big VALUES (1, 'x', 'small');
+         INSERT INTO big VALUES (42, 'x', repeat('x', 200000000));
+         INSERT INTO big VALUES (3, 'x', 'behind it')",
+    );
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, 7, "{log}");
+    peak.assert_below_the_ceiling("a value of 200 MB");
+    for word in [
+        "public.big",
+        r#"{"id":"42"}"#,
+        "LSN",
+        "20000",
+        "penstock.memory.max",
+    ] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+
+    // Nothing was lost, and what follows is behind a word from the reader.
+    let tolerant = connector
+        .with("errors.tolerance", "all")
+        .with("errors.deadletterqueue.topic.name", "large_value_letters")
+        .with("errors.deadletterqueue.topic.replication.factor", 1)
+        .with("errors.deadletterqueue.context.headers.enable", true);
+    let mut pipe = Penstock::standalone(&worker, &[&tolerant]);
+    let peak = Peak::of(&pipe);
+    database.wait_active(&database.name, true);
+    // One that fits our memory, and not max.request.size.
+    database.query("INSERT INTO big VALUES (5, 'y', repeat('y', 3000000))");
+    database.query("INSERT INTO big VALUES (6, 'y', 'the last')");
+    database.wait_confirmed(&database.name, SOON);
+    let read = |topic: &str| judge::read(&kafka.bootstrap(), topic, Format::Json, 0, SOON);
+    let records = read(&format!("{}.public.big", database.name));
+    let ids: Vec<_> = records.iter().map(|record| &record.key["id"]).collect();
+    assert_eq!(ids, [&json!(1), &json!(3), &json!(6)]);
+    let letters = read("large_value_letters");
+    let told: Vec<_> = letters
+        .iter()
+        .map(|letter| &letter.value["key"]["id"])
+        .collect();
+    assert_eq!(told, [&json!("42"), &json!("5")], "{letters:?}");
+    assert_eq!(letters[0].value["table"], "public.big");
+    assert!(
+        letters[1].value["error"]
+            .as_str()
+            .is_some_and(|why| why.contains("max.request.size"))
+    );
+    assert!(
+        letters[0]
+            .headers
+            .iter()
+            .any(|header| header.0 == "__connect.errors.exception.message")
+    );
+    peak.assert_below_the_ceiling("a value of 200 MB that is left out");
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
+#[test]
+fn what_only_the_broker_finds_too_large() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("refused");
+    database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
+    let connector =
+        connector(&database, "public.big").with("producer.override.max.request.size", 8_000_000);
+    let worker = worker(&kafka.bootstrap());
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    database.wait_active(&database.name, true);
+    database
+        .query("INSERT INTO big VALUES (1, 'small'), (2, repeat('x', 2000000)), (3, 'behind it')");
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, 7, "{log}");
+    for word in [
+        "public.big",
+        r#"{"id":"2"}"#,
+        "MESSAGE_TOO_LARGE",
+        "max.message.bytes",
+    ] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    let tolerant = connector
+        .with("errors.tolerance", "all")
+        .with("errors.deadletterqueue.topic.name", "refused_letters")
+        .with("errors.deadletterqueue.topic.replication.factor", 1);
+    let mut pipe = Penstock::standalone(&worker, &[&tolerant]);
+    database.wait_active(&database.name, true);
+    database.wait_confirmed(&database.name, SOON);
+    let read = |topic: &str| judge::read(&kafka.bootstrap(), topic, Format::Json, 0, SOON);
+    let records = read(&format!("{}.public.big", database.name));
+    let ids: Vec<_> = records.iter().map(|record| &record.key["id"]).collect();
+    assert_eq!(ids, [&json!(1), &json!(3)], "{}", pipe.log());
+    let letters = read("refused_letters");
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].value["key"], json!({"id": "2"}));
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
+#[test]
+fn a_pipe_that_fails_leaves_no_transaction_open() {
+    for (version, name) in [
+        (kafka::NEWEST, "left_open"),
+        (kafka::KRAFT_3, "left_open_3"),
+    ] {
+        let kafka = Kafka::shared(version);
+        let database = Postgres::shared(Version::Debian).database(name);
+        database.query("CREATE TABLE t (id int PRIMARY KEY, a text)");
+        let mut pipe = Penstock::standalone(
+            &worker(&kafka.bootstrap()),
+            &[&connector(&database, "public.t")],
+        );
+        database.wait_active(&database.name, true);
+        // Enough for batches to be on their way before the row that does not fit.
+        database.query(
+            "INSERT INTO t SELECT i, repeat('z', 1000) FROM generate_series(1, 20000) i
+             UNION ALL SELECT 0, repeat('x', 2000000)",
+        );
+        let (code, log) = pipe.wait(SOON);
+        assert_eq!(code, 7, "{log}");
+        // A read_committed reader gets what comes behind at once, and not when the transaction
+        // would have timed out.
+        let topic = format!("{}.public.t", database.name);
+        judge::kcat_produce(&kafka.bootstrap(), &topic, "{\"stranger\":1}:{}\n");
+        let asked = Instant::now();
+        eventually(
+            "the stranger's record is read",
+            Duration::from_secs(15),
+            || {
+                let records = judge::try_read(&kafka.bootstrap(), &topic, Format::Raw, 0, SOON)?;
+                match records
+                    .iter()
+                    .any(|record| record.key.to_string().contains("stranger"))
+                {
+                    true => Ok(()),
+                    false => Err(format!("{} records", records.len())),
+                }
+            },
+        );
+        assert!(asked.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_broker_that_stalls() {
+    let kafka = Kafka::start(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("stalled");
+    database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
+    let connector = connector(&database, "public.big");
+    let worker = worker(&kafka.bootstrap());
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    let peak = Peak::of(&pipe);
+    database.wait_active(&database.name, true);
+    let fill = |from: u32| {
+        let to = from + 49_999;
+        database.query(&format!(
+            "INSERT INTO big SELECT i, repeat(md5(i::text), 31) FROM generate_series({from}, {to}) i"
+        ));
+    };
+    fill(1);
+    signal(kafka.process(), "STOP");
+    fill(50_001);
+    fill(100_001);
+    // Time enough to take all of it, were there nothing to hold it back.
+    std::thread::sleep(Duration::from_secs(8));
+    pipe.assert_running();
+    peak.assert_below_the_ceiling("150 MB and a broker that stalls");
+    assert_stops_in_time(&mut pipe, "the broker stalls");
+    signal(kafka.process(), "CONT");
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    database.wait_active(&database.name, true);
+    database.wait_confirmed(&database.name, SOON * 2);
+    let topic = format!("{}.public.big", database.name);
+    assert_eq!(
+        judge::count(&kafka.bootstrap(), &topic).0,
+        150_000,
+        "{}",
+        pipe.log()
+    );
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
+#[test]
+fn the_word_to_stop_is_heard_in_every_state() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("stopping");
+    database.query("CREATE TABLE t (id int PRIMARY KEY)");
+    let connector = connector(&database, "public.t");
+    let here = |mute: &Mute| format!("127.0.0.1:{}", mute.port);
+
+    let mute = Mute::start();
+    let elsewhere = connector.clone().with("database.port", mute.port);
+    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&elsewhere]);
+    mute.await_caller();
+    assert_stops_in_time(&mut pipe, "PostgreSQL does not answer");
+
+    let mute = Mute::start();
+    let mut pipe = Penstock::standalone(&worker(&here(&mute)), &[&connector]);
+    mute.await_caller();
+    assert_stops_in_time(&mut pipe, "no broker answers");
+
+    // The slot is somebody else's.
+    let mut first = Penstock::standalone(&worker(&kafka.bootstrap()), &[&connector]);
+    database.wait_active(&database.name, true);
+    let second = connector
+        .clone()
+        .with("name", "another")
+        .with("slot.max.retries", 100);
+    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&second]);
+    pipe.wait_for(&["waiting", &database.name], SOON);
+    assert_stops_in_time(&mut pipe, "the slot is in use");
+    assert_stops_in_time(&mut first, "nothing happens");
+
+    // A slot's consistent point waits for every transaction that runs.
+    let fresh = connector
+        .clone()
+        .with("slot.name", "stopping_fresh")
+        .with("name", "fresh");
+    let server = database.server;
+    let holder = std::thread::scope(|scope| {
+        let name = database.name.clone();
+        let holder = scope.spawn(move || {
+            server.query(
+                &name,
+                "BEGIN; INSERT INTO t VALUES (1); SELECT pg_sleep(8); COMMIT",
+            )
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&fresh]);
+        std::thread::sleep(Duration::from_secs(4));
+        assert_stops_in_time(&mut pipe, "the slot waits for a transaction");
+        holder.join()
+    });
+    assert!(holder.is_ok());
+}
+
+#[test]
+fn a_registry_that_does_not_answer() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("mute_registry");
+    database.query("CREATE TABLE t (id int PRIMARY KEY, a text)");
+    let mute = Mute::start();
+    let avro = "io.confluent.connect.avro.AvroConverter";
+    let url = format!("http://127.0.0.1:{}", mute.port);
+    let worker = worker(&kafka.bootstrap())
+        .without("key.converter.schemas.enable")
+        .without("value.converter.schemas.enable")
+        .with("key.converter", avro)
+        .with("key.converter.schema.registry.url", &url)
+        .with("value.converter", avro)
+        .with("value.converter.schema.registry.url", &url);
+    let mut pipe = Penstock::standalone(&worker, &[&connector(&database, "public.t")]);
+    let peak = Peak::of(&pipe);
+    database.wait_active(&database.name, true);
+    database
+        .query("INSERT INTO t SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, 50000) i");
+    mute.await_caller();
+    std::thread::sleep(Duration::from_secs(3));
+    pipe.assert_running();
+    peak.assert_below_the_ceiling("50 MB and a registry that does not answer");
+    assert_stops_in_time(&mut pipe, "the registry does not answer");
+}
+
+#[test]
+fn many_tables() {
+    const TABLES: usize = 300;
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("many_tables");
+    database.query(&format!(
+        "DO $$ BEGIN FOR i IN 1..{TABLES} LOOP EXECUTE format(
+            'CREATE TABLE t%s (id bigint PRIMARY KEY, name text NOT NULL, amount numeric(12,2),
+                               flag boolean DEFAULT false, made_at timestamptz DEFAULT now())', i);
+         END LOOP; END $$; CREATE PUBLICATION dbz_publication FOR ALL TABLES"
+    ));
+    // So little memory that compiled plans do not all stay.
+    let connector = connector(&database, r"public\.t.*")
+        .with("publication.name", "dbz_publication")
+        .with("publication.autocreate.mode", "all_tables")
+        .with("penstock.memory.max", "32MiB");
+    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&connector]);
+    let peak = Peak::of(&pipe);
+    database.wait_active(&database.name, true);
+    for round in 0..2 {
+        database.query(&format!(
+            "DO $$ BEGIN FOR i IN 1..{TABLES} LOOP EXECUTE format(
+                'INSERT INTO t%s VALUES ({round}, ''name'', 12.5)', i);
+             END LOOP; END $$"
+        ));
+    }
+    database.wait_confirmed(&database.name, SOON * 2);
+    let topics = format!(r"{}\.public\.t.*", database.name);
+    let records = judge::read(&kafka.bootstrap(), &topics, Format::Json, TABLES * 2, SOON);
+    assert_eq!(records.len(), TABLES * 2);
+    for record in &records {
+        assert_eq!(record.after()["name"], "name");
+        let table = record.topic.rsplit('.').next().expect("a table");
+        assert_eq!(record.source()["table"], Value::from(table));
+    }
+    peak.assert_below_the_ceiling("300 tables");
+    assert_stops_in_time(&mut pipe, "streaming");
+}
