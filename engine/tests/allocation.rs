@@ -13,11 +13,16 @@ use engine::encode::plan::{Event, RowEncoder, SchemaIds, Schemas};
 thread_local! {
     /// Of this thread: the test harness has others, and they allocate when they like.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that are allocated and not freed.
+    static LIVE: Cell<usize> = const { Cell::new(0) };
 }
 
-fn count() {
-    // A thread that ends has no counter any more.
-    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+fn count(allocated: usize, freed: usize) {
+    // A thread that ends has no counters any more.
+    if allocated > 0 {
+        let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+    }
+    let _ = LIVE.try_with(|live| live.set(live.get().wrapping_add(allocated).wrapping_sub(freed)));
 }
 
 struct Counting;
@@ -26,18 +31,19 @@ struct Counting;
 #[allow(unsafe_code, reason = "an allocator cannot be counted otherwise")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size(), 0);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size, layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -132,7 +138,15 @@ fn a_warm_encoder_allocates_nothing() {
             key: Some(1),
             value: 2,
         };
+        let before = LIVE.get();
         let encoder = RowEncoder::compile(&table, &schemas, &config, "shop", ids).unwrap();
+        // What the share of plans is counted with, against what the allocator gave.
+        let (told, given) = (encoder.memory(), LIVE.get() - before);
+        println!("{told} bytes told, {given} given");
+        assert!(
+            told >= given && told <= given * 3,
+            "{told} bytes told, {given} given"
+        );
         let mut out = Vec::with_capacity(1 << 20);
         let mut encode = |count: i64| {
             for at in 0..count {

@@ -490,6 +490,9 @@ fn oid_list(oids: &[u32]) -> String {
         .join(",")
 }
 
+/// What initdb made has a lower oid, and never changes (`FirstNormalObjectId`).
+const FIRST_NORMAL_OID: u32 = 16_384;
+
 /// Types by their oid, with what they are made of; learnt when they are first met.
 #[derive(Debug, Clone, Default)]
 pub struct Types {
@@ -525,7 +528,7 @@ impl Types {
 
     /// Forgets an enum's labels, a domain's base and the like, which ALTER TYPE may have changed.
     pub fn clear(&mut self) {
-        self.by_oid.clear();
+        self.by_oid.retain(|&oid, _| oid < FIRST_NORMAL_OID);
     }
 
     fn unknown(oid: u32) -> Arc<PgType> {

@@ -96,6 +96,8 @@ struct Stream {
     received: Lsn,
     until: Option<Lsn>,
     status_at: Instant,
+    /// When the server was last told of our position.
+    told_at: Instant,
     /// When the last transaction committed, us since 1970-01-01 UTC.
     committed_us: i64,
     heartbeat_at: Instant,
@@ -184,6 +186,7 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         received: from.lsn,
         until,
         status_at: net::now(),
+        told_at: net::now(),
         committed_us: 0,
         heartbeat_at: net::now(),
         heard_at: net::now(),
@@ -198,6 +201,8 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         if arrived || matches!(pause, Pause::Full) {
             stream.heard_at = net::now();
         }
+        let reads = matches!(pause, Pause::Input);
+        let waits = reads || matches!(pause, Pause::Full);
         match pause {
             Pause::Announced(announced) => {
                 let (oid, name) = (announced.oid, announced.name.clone());
@@ -208,12 +213,8 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
                     stream.stop(pipe).await?;
                     return Ok(Turn::Text(at));
                 }
-                continue;
             }
-            Pause::Notice(of) => {
-                stream.prepare(pipe, of).await?;
-                continue;
-            }
+            Pause::Notice(of) => stream.prepare(pipe, of).await?,
             Pause::Reached => {
                 // With the position: what is committed without one would be sent again.
                 let Pipe { keeper, outlet, .. } = &mut *pipe;
@@ -241,9 +242,12 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         if !pipe.config.capture.heartbeat_interval.is_zero() {
             deadline = deadline.min(stream.heartbeat_at.max(now + IDLE_TICK));
         }
-        stream
-            .wait(pipe, matches!(pause, Pause::Input), deadline)
-            .await?;
+        if !waits {
+            // Thousands of tables may be announced one behind the other: meanwhile the server
+            // hears of us, and what was appended is sent and committed.
+            deadline = now;
+        }
+        stream.wait(pipe, reads, deadline).await?;
     }
 }
 
@@ -664,10 +668,11 @@ impl Stream {
     ) -> Result<T, E> {
         let mut work = pin!(work);
         loop {
+            let due = self.told_at + interval.min(STATUS_WHILE_WAITING);
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = tokio::time::sleep(interval.min(STATUS_WHILE_WAITING)) => {
+                () = tokio::time::sleep_until(due) => {
                     self.put_status(keeper.confirmed());
                     self.write_some().await?;
                 }
@@ -717,6 +722,7 @@ impl Stream {
     }
 
     fn put_status(&mut self, confirmed: Lsn) {
+        self.told_at = net::now();
         let status = StandbyStatusUpdate {
             written: self.received.max(confirmed),
             flushed: confirmed,

@@ -76,6 +76,7 @@ struct Asleep {
     topic: TopicId,
     name: String,
     ids: SchemaIds,
+    reads_binary: bool,
 }
 
 /// A captured table.
@@ -180,6 +181,7 @@ impl Tables {
             topic,
             name,
             ids,
+            ..
         }) = asleep
         else {
             unreachable!("it was asleep a moment ago");
@@ -244,16 +246,17 @@ impl Tables {
                     self.memory -= captured.encoder.memory();
                     let Captured {
                         table,
+                        encoder,
                         topic,
                         name,
                         ids,
-                        ..
                     } = captured;
                     Place::Asleep(Asleep {
                         table,
                         topic,
                         name,
                         ids,
+                        reads_binary: encoder.reads_binary(),
                     })
                 }
                 place => place,
@@ -264,7 +267,11 @@ impl Tables {
     /// Whether rows of the table with this oid can be read in binary.
     pub(super) fn read_binary(&self, oid: u32) -> bool {
         let place = self.places.get(&oid).copied().flatten();
-        place.is_none_or(|place| self.captured[place].encoder.reads_binary())
+        place.is_none_or(|place| match &self.captured[place] {
+            Place::Awake(captured) => captured.encoder.reads_binary(),
+            Place::Asleep(asleep) => asleep.reads_binary,
+            Place::Nothing => false,
+        })
     }
 
     /// Makes a table known: columns, order and types as announced; nullability, defaults and the

@@ -355,6 +355,13 @@ mod tests {
         assert!(position.is_inside());
         assert_eq!(position.events_at_lsn, 1);
         assert_eq!(position.start(), Lsn(176_883_744));
+        // A transaction that was long open: its changes lie before what was confirmed meanwhile.
+        let late = StreamPosition {
+            lsn: Lsn(100),
+            commit: Some(Lsn(200)),
+            ..position
+        };
+        assert_eq!(late.start(), Lsn(200));
 
         let snapshot = br#"{"last_snapshot_record":true,"lsn":225013688,"txId":1366,"ts_usec":7,
             "snapshot":"INITIAL","snapshot_completed":true}"#;
