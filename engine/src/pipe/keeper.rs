@@ -25,8 +25,6 @@ use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosit
 /// A position that only a keepalive moved is stored this seldom: nothing depends on it but the
 /// WAL that the server keeps.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the position is looked at when nothing happens.
-const IDLE_TICK: Duration = Duration::from_millis(200);
 /// A PostgreSQL transaction with more changes than this is split over Kafka transactions.
 const SPLIT_EVENTS: u64 = 50_000;
 /// One that goes on for longer than this is, too: consumers wait for what is not committed.
@@ -292,10 +290,23 @@ impl Keeper {
         Ok(())
     }
 
-    /// When [`Self::advance`] has something to do although nothing happens.
-    pub(super) fn deadline(&self, now: Instant) -> Instant {
-        let next = self.stored_at + self.pace().min(SPLIT_AFTER);
-        if next > now { next } else { now + IDLE_TICK }
+    /// When [`Self::advance`] has something to do although nothing happens; none: whatever it
+    /// waits for is an event. `inside` as there.
+    pub(super) fn deadline(&self, outlet: &Outlet, inside: bool) -> Option<Instant> {
+        if self.storing.is_some() {
+            return None;
+        }
+        if self.exactly_once && inside {
+            return outlet.has_unmarked().then(|| self.stored_at + SPLIT_AFTER);
+        }
+        let newest = if self.exactly_once {
+            self.newest.as_ref()
+        } else {
+            self.ledger.reached()
+        };
+        newest
+            .is_some_and(|newest| self.stored != Some(*newest))
+            .then(|| self.stored_at + self.pace())
     }
 
     /// Since when Kafka has not acknowledged what the stored position waits for.

@@ -235,7 +235,11 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         stream.listen(now)?;
         stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
         pipe.publish();
-        let mut deadline = stream.status_at.min(pipe.keeper.deadline(now));
+        let mut deadline = stream.status_at;
+        if let Some(due) = pipe.keeper.deadline(&pipe.outlet, position.is_some()) {
+            // What is due already waits for the end of a transaction.
+            deadline = deadline.min(due.max(now + IDLE_TICK));
+        }
         if !stream.silence.is_zero() {
             deadline = deadline.min(stream.heard_at + stream.silence);
         }

@@ -177,6 +177,13 @@ pub(super) struct Batches {
     held_max: usize,
     /// What the record to come may need.
     expected: usize,
+    /// Sealed batches that are not on the wire.
+    pub(super) unsent: usize,
+    /// When the oldest of the open batches was born, or before; none: none is open. Zero: one of
+    /// them is as large as it is meant to be.
+    pub(super) oldest_open: Option<Duration>,
+    /// Until when some partition waits before it tries again.
+    pub(super) retry_until: Duration,
     pub(super) now: Duration,
 }
 
@@ -217,6 +224,9 @@ impl Batches {
             held: 0,
             held_max,
             expected: 0,
+            unsent: 0,
+            oldest_open: None,
+            retry_until: Duration::ZERO,
             now: Duration::ZERO,
         }
     }
@@ -332,8 +342,16 @@ impl Batches {
         let Some(open) = &partition.open else { return };
         let grown = open.byte_count() - partition.counted;
         partition.counted = open.byte_count();
-        if partition.born.is_none() {
-            partition.born = Some((newest, now));
+        let full = partition.counted >= self.topics[place.0.index()].batch_bytes;
+        let partition = self.partition_mut(place);
+        let first = partition.born.is_none();
+        if full {
+            self.oldest_open = Some(Duration::ZERO);
+        } else if first {
+            self.oldest_open = Some(self.oldest_open.map_or(now, |oldest| oldest.min(now)));
+        }
+        if first {
+            self.partition_mut(place).born = Some((newest, now));
             let segment = self.segments.back_mut().expect("there is always a segment");
             segment.born += 1;
             segment.outstanding += 1;
@@ -386,6 +404,19 @@ impl Batches {
         };
         let id = self.store(sealed);
         self.partition_mut(place).sealed.push_back(id);
+        self.unsent += 1;
+    }
+
+    /// Looks again which open batch is the oldest.
+    pub(super) fn find_oldest_open(&mut self) {
+        let born = |&place: &Place| self.partition(place).born.map(|(_, at)| at);
+        self.oldest_open = self.active.iter().filter_map(born).min();
+    }
+
+    /// How many sealed batches are not on the wire, counted one by one.
+    pub(super) fn count_unsent(&self) -> usize {
+        let sealed = self.arena.iter().flatten();
+        sealed.filter(|sealed| !sealed.in_flight).count()
     }
 
     /// Closes every open batch.
@@ -394,6 +425,7 @@ impl Batches {
         for at in 0..self.active.len() {
             self.seal(self.active[at]);
         }
+        self.oldest_open = None;
     }
 
     /// Whether a partition's open batch has all it is meant to have.
@@ -532,6 +564,8 @@ impl Batches {
             ids.push(self.store(half));
         }
         self.free.push(id);
+        // Two for one.
+        self.unsent += 1;
         let at = usize::try_from(sealed.segment - self.first_segment).expect("a live segment");
         self.segments[at].outstanding += 1;
         let queue = &mut self.partition_mut(sealed.place).sealed;

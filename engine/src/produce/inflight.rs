@@ -66,6 +66,8 @@ pub(super) const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 /// An unknown server error is not retriable in Kafka's book. Ours: so many times, since repeating
 /// an idempotent batch is safe.
 const UNKNOWN_ERRORS_MAX: u32 = 8;
+/// How long a batch gathers records while others are on the wire, or its transaction is open.
+const GATHER: Duration = Duration::from_millis(5);
 
 impl Producer {
     /// Whether a request of this kind is in flight.
@@ -170,11 +172,20 @@ impl Producer {
         }
         let on_wire =
             |request: &&InFlight| request.node == node && matches!(request.what, What::Produce(_));
-        if self.requests.iter().filter(on_wire).count() >= self.in_flight_max() {
+        let on_wire = self.requests.iter().filter(on_wire).count();
+        if on_wire >= self.in_flight_max() {
+            return Ok(false);
+        }
+        let linger = self.patience(on_wire > 0);
+        // With a thousand partitions, none is looked at unless one of them has something to send.
+        debug_assert_eq!(self.batches.unsent, self.batches.count_unsent());
+        let due = |&born: &Duration| self.now >= born + linger;
+        if self.batches.unsent == 0 && !self.batches.oldest_open.as_ref().is_some_and(due) {
             return Ok(false);
         }
         let mut ids = self.spare_ids.pop().unwrap_or_default();
-        self.choose(node, &mut ids);
+        self.choose(node, linger, &mut ids);
+        self.batches.find_oldest_open();
         if ids.is_empty() {
             self.spare_ids.push(ids);
             return Ok(false);
@@ -224,7 +235,9 @@ impl Producer {
             sealed.attempts += 1;
             let place = sealed.place;
             self.batches.partition_mut(place).in_flight += 1;
+            self.batches.unsent -= 1;
         }
+        self.note_first_produce();
         let what = What::Produce(ids);
         self.requests.push(InFlight {
             node,
@@ -235,16 +248,25 @@ impl Producer {
         Ok(true)
     }
 
+    /// How long an open batch waits for more. While nothing is on the wire to its leader, as long
+    /// as configured. While something is, more comes at little cost: the answer is waited for. And
+    /// of a transaction nothing can be read before its commit, which closes its batches.
+    pub(super) fn patience(&self, busy: bool) -> Duration {
+        let linger = self.settings.linger;
+        if self.is_full() {
+            Duration::ZERO
+        } else if busy || self.transaction.is_some() {
+            linger.max(GATHER)
+        } else {
+            linger
+        }
+    }
+
     /// The batches that may go to `node` in one request: of each of its partitions the next.
-    fn choose(&mut self, node: NodeId, ids: &mut Vec<BatchId>) {
+    fn choose(&mut self, node: NodeId, linger: Duration, ids: &mut Vec<BatchId>) {
         let per_partition = match self.identity {
             Identity::Known(..) => self.in_flight_max(),
             _ => 1,
-        };
-        let linger = if self.is_full() {
-            Duration::ZERO
-        } else {
-            self.settings.linger
         };
         let (count, mut bytes) = (self.batches.active.len(), 0);
         self.turn = self.turn.wrapping_add(1);
@@ -372,6 +394,9 @@ impl Producer {
             self.cluster
                 .add(endpoint.node_id, endpoint.host.to_owned(), endpoint.port);
         }
+        self.take_first_produce(&ids);
+        // Answers come in the order of the request, mostly.
+        let mut next = 0;
         for topic in &told.responses {
             let Some(topic_id) = self.batches.by_name(topic.name) else {
                 continue;
@@ -383,8 +408,13 @@ impl Producer {
                         .sealed(**id)
                         .is_some_and(|it| it.in_flight && it.place == place)
                 };
-                if let Some(&id) = ids.iter().find(here) {
-                    self.take_result(id, place, result);
+                let at = match ids.get(next).filter(here) {
+                    Some(_) => Some(next),
+                    None => ids.iter().position(|id| here(&id)),
+                };
+                if let Some(at) = at {
+                    next = at + 1;
+                    self.take_result(ids[at], place, result);
                 }
             }
         }
@@ -534,6 +564,7 @@ impl Producer {
         }
         sealed.in_flight = false;
         let place = sealed.place;
+        self.batches.unsent += 1;
         let failures = self.batches.partition(place).failures;
         let wait = self.backoff(backoff, failures);
         let now = self.now;
@@ -542,6 +573,8 @@ impl Producer {
         partition.recovering = true;
         partition.failures = failures.saturating_add(1);
         partition.retry_at = partition.retry_at.max(now + wait);
+        let retry_at = partition.retry_at;
+        self.batches.retry_until = self.batches.retry_until.max(retry_at);
     }
 
     /// `base` doubled per failure, up to `retry.backoff.max.ms`, give or take a fifth.

@@ -380,19 +380,17 @@ impl Producer {
         for request in &self.requests {
             at(request.sent_at + self.settings.request_timeout);
         }
-        for &place in &self.batches.active {
-            let partition = self.batches.partition(place);
-            at(partition.retry_at);
-            if let Some((_, born)) = partition.born() {
-                at(born + self.settings.linger);
+        if let Some(born) = self.batches.oldest_open {
+            at(born + self.patience(false));
+            at(born + self.patience(true));
+        }
+        if self.batches.retry_until > self.now {
+            for &place in &self.batches.active {
+                at(self.batches.partition(place).retry_at);
             }
-            let first = partition
-                .sealed
-                .front()
-                .and_then(|&id| self.batches.sealed(id));
-            if let (Some(first), Some(limit)) = (first, self.settings.delivery_timeout) {
-                at(first.born_at + limit);
-            }
+        }
+        if self.settings.delivery_timeout.is_some() && self.batches.bytes > 0 {
+            at(self.checked_at + CHECK_EVERY);
         }
         next
     }

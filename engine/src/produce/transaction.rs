@@ -24,7 +24,7 @@ use kafkawire::message::end_txn::{EndTxnRequest, EndTxnResponse};
 use kafkawire::message::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafkawire::message::init_producer_id::InitProducerIdRequest;
 
-use super::batches::Place;
+use super::batches::{BatchId, Place};
 use super::cluster::millis;
 use super::inflight::{Identity, InFlight, Outgoing, What};
 use super::{Error, NodeId, Producer};
@@ -41,6 +41,10 @@ pub(super) struct Transaction {
     /// No batch of the next transaction before: a leader that has not seen the markers yet lets
     /// Produce wait for twenty times as long as they take.
     quiet_until: Duration,
+    /// How long that is: as long as the markers lately took.
+    quiet: Duration,
+    /// When the transaction's first batch was sent, until it is answered.
+    first_sent: Option<Duration>,
     /// The coordinator may know of an open transaction of ours.
     begun: bool,
     doom: Option<Doom>,
@@ -62,6 +66,13 @@ const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
 /// The markers of the transaction before are still being written: that takes about a millisecond.
 const MARKERS: Duration = Duration::from_millis(1);
+/// It never takes so long on a broker that is well.
+const MARKERS_MAX: Duration = Duration::from_millis(4);
+/// A first batch that took so long met the markers: the broker's own wait is 20 ms
+/// (`add.partitions.to.txn.retry.backoff.ms`).
+const MET_MARKERS: Duration = Duration::from_millis(18);
+/// A larger request may take so long by itself.
+const SMALL_BYTES: usize = 64 << 10;
 /// The level of `transaction.version` that adds partitions implicitly.
 const IMPLICIT: i16 = 2;
 /// What FindCoordinator calls a transactional id.
@@ -72,6 +83,8 @@ impl Transaction {
         Self {
             id,
             quiet_until: Duration::ZERO,
+            quiet: MARKERS,
+            first_sent: None,
             coordinator: None,
             implicit: false,
             retry_at: Duration::ZERO,
@@ -85,8 +98,43 @@ impl Producer {
     /// Whether the transaction, if there is one, lets batches go.
     pub(super) fn may_produce(&self) -> bool {
         self.transaction.as_ref().is_none_or(|transaction| {
-            transaction.doom.is_none() && self.now >= transaction.quiet_until
+            let (_, complete) = self.batches.oldest_segment();
+            !complete && transaction.doom.is_none() && self.now >= transaction.quiet_until
         })
+    }
+
+    /// A batch was sent: the first of its transaction, if none was noted yet.
+    pub(super) fn note_first_produce(&mut self) {
+        let now = self.now;
+        if let Some(transaction) = &mut self.transaction
+            && transaction.implicit
+            && transaction.first_sent.is_none()
+        {
+            transaction.first_sent = Some(now);
+        }
+    }
+
+    /// Batches were answered. Where the first of a transaction met the markers of the one before,
+    /// the next is held back for longer; slowly, that is forgotten.
+    pub(super) fn take_first_produce(&mut self, ids: &[BatchId]) {
+        let sizes = ids.iter().filter_map(|&id| self.batches.sealed(id));
+        let bytes: usize = sizes.map(|sealed| sealed.batch.bytes().len()).sum();
+        let now = self.now;
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        match transaction.first_sent {
+            // Zero: answered already.
+            Some(sent) if sent > Duration::ZERO && bytes <= SMALL_BYTES => {
+                transaction.quiet = if now - sent >= MET_MARKERS {
+                    (transaction.quiet * 3 / 2).min(MARKERS_MAX)
+                } else {
+                    (transaction.quiet - transaction.quiet / 1024).max(MARKERS)
+                };
+            }
+            _ => {}
+        }
+        transaction.first_sent = transaction.first_sent.map(|_| Duration::ZERO);
     }
 
     /// Whether a batch of this segment may go to its partition now.
@@ -452,7 +500,8 @@ impl Producer {
             self.identity = Identity::Known(told.producer_id, told.producer_epoch);
         }
         if transaction.implicit {
-            transaction.quiet_until = self.now + MARKERS;
+            transaction.quiet_until = self.now + transaction.quiet;
+            transaction.first_sent = None;
         }
         transaction.begun = false;
         if let Some(doom) = &mut transaction.doom {
