@@ -1,6 +1,7 @@
 # make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry (ARGS=…)
 # make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
 # make bench    the drain of a slot into real Kafka against pg_recvlogical (ROWS=5000000 PAIRS=3)
+# make bench-instructions  what a row costs in each room, counted, against docs/measurements (RECORD=1 writes it)
 # make fuzz     cargo-fuzz, a minute a target (TARGET=one SECONDS=60)
 # make static   dist/penstock, which needs nothing of the system it runs on
 # make lint     formatting, clippy, and what tests/tidy.rs checks
@@ -14,11 +15,12 @@ ROWS ?= 5000000
 PAIRS ?= 3
 SECONDS ?= 60
 TARGET ?=
+RECORD ?=
 
 MAJORS = 12 13 14 15 16 17 18
 KAFKAS = 4.3.1 3.9.1 2.5.1
 
-.PHONY: demo test bench fuzz static lint
+.PHONY: demo test bench bench-instructions fuzz static lint
 
 demo:
 	@$(INSTALL) rust postgres
@@ -36,6 +38,11 @@ bench:
 	@$(INSTALL) rust postgres judges kafka-4.3.1
 	$(CARGO) build --release --bin penstock
 	PENSTOCK_BIN=$(CURDIR)/target/release/penstock $(CARGO) run -q -p tests --bin bench -- $(ROWS) $(PAIRS)
+
+bench-instructions:
+	@$(INSTALL) rust valgrind
+	$(CARGO) build --profile counted -p tests --bin instructions
+	target/counted/instructions $(if $(RECORD),record,compare)
 
 fuzz:
 	@$(INSTALL) rust nightly

