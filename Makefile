@@ -2,6 +2,7 @@
 # make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
 # make bench    the drain of a slot into real Kafka against pg_recvlogical (ROWS=5000000 PAIRS=3)
 # make bench-instructions  what a row costs in each room, counted, against docs/measurements (RECORD=1 writes it)
+# make torture  faults of every peer and 200 kills, held against a history (KILLS=200 SEED=1)
 # make fuzz     cargo-fuzz, a minute a target (TARGET=one SECONDS=60)
 # make static   dist/penstock, which needs nothing of the system it runs on
 # make lint     formatting, clippy, and what tests/tidy.rs checks
@@ -14,13 +15,15 @@ MUSL = x86_64-unknown-linux-musl
 ROWS ?= 5000000
 PAIRS ?= 3
 SECONDS ?= 60
+KILLS ?= 200
+SEED ?= 1
 TARGET ?=
 RECORD ?=
 
 MAJORS = 12 13 14 15 16 17 18
 KAFKAS = 4.3.1 3.9.1 2.5.1
 
-.PHONY: demo test bench bench-instructions fuzz static lint
+.PHONY: demo test bench bench-instructions torture fuzz static lint
 
 demo:
 	@$(INSTALL) rust postgres
@@ -43,6 +46,11 @@ bench-instructions:
 	@$(INSTALL) rust valgrind
 	$(CARGO) build --profile counted -p tests --bin instructions
 	target/counted/instructions $(if $(RECORD),record,compare)
+
+torture:
+	@$(INSTALL) rust postgres judges kafka-4.3.1
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$(SEED) \
+		$(CARGO) test -p tests --test torture -- --ignored --nocapture long
 
 fuzz:
 	@$(INSTALL) rust nightly

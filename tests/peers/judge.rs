@@ -196,6 +196,28 @@ pub fn bytes(hex: &str) -> Vec<u8> {
         .unwrap_or_else(|| panic!("'{hex}' is not hexadecimal"))
 }
 
+/// Holds the topics of the load in `torture.sql` against its history, a file of JSON lines: counts
+/// and complaints, and whether there is nothing to complain of.
+///
+/// Panics when the topics cannot be read.
+#[must_use]
+pub fn history(bootstrap: &str, prefix: &str, history: &Path) -> (Value, bool) {
+    let file = history.display().to_string();
+    let arguments = [
+        "--bootstrap",
+        bootstrap,
+        "--prefix",
+        prefix,
+        "--history",
+        &file,
+    ];
+    let output = python("history.py", &arguments);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let counts = serde_json::from_str(&printed)
+        .unwrap_or_else(|_| panic!("{printed}{}", String::from_utf8_lossy(&output.stderr)));
+    (counts, output.status.success())
+}
+
 /// The names of a broker's topics.
 ///
 /// Panics when it cannot be asked.

@@ -19,6 +19,7 @@ pub mod kafka;
 mod nursery;
 pub mod penstock;
 pub mod postgres;
+pub mod proxy;
 pub mod registry;
 pub mod store;
 

@@ -131,6 +131,16 @@ impl Penstock {
         self.wait(Duration::from_secs(10)).0
     }
 
+    /// A signal by its name: `STOP`, `CONT`.
+    pub fn signal(&mut self, signal: &str) {
+        self.running.signal(signal);
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub fn exited(&mut self) -> Option<i32> {
+        self.running.exited()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.running.signal("KILL");

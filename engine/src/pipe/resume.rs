@@ -395,6 +395,19 @@ mod tests {
             panic!()
         };
         assert_eq!((from.lsn, from.inside.is_some()), (Lsn(450), true));
+        // Also where it had been open for long before the last commit.
+        let long = StreamPosition {
+            lsn: Lsn(300),
+            commit: Some(STORED),
+            kind: MessageType::Insert,
+            ..StreamPosition::commit(STORED, 1, 1)
+        };
+        let standing = self::slot(500);
+        let long = Case {
+            stored: Some(Stored::Stream(long)),
+            ..case(Some(&standing), &server)
+        };
+        assert_eq!(streams_from(&decide(&long)), Some(500));
     }
 
     #[test]

@@ -1,0 +1,327 @@
+//! What goes away comes back: peers, networks, predecessors, and ourselves; and the WAL that the
+//! slot keeps follows what Kafka has committed.
+
+use std::time::{Duration, Instant};
+
+use tests::judge::{self, Format};
+use tests::kafka::{self, Kafka, Stop};
+use tests::penstock::Penstock;
+use tests::postgres::{Database, Postgres, Version};
+use tests::proxy::Proxy;
+use tests::registry::Registry;
+use tests::{Properties, eventually, files};
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// A server that notices soon when we are gone.
+fn hasty() -> &'static Postgres {
+    static SERVER: std::sync::OnceLock<Postgres> = std::sync::OnceLock::new();
+    SERVER.get_or_init(|| Postgres::start_with(Version::Debian, &[("wal_sender_timeout", "2s")]))
+}
+
+/// A table of numbers, sent one after the other, and the files to send it with.
+struct Numbers<'s> {
+    database: Database<'s>,
+    bootstrap: String,
+    worker: Properties,
+    connector: Properties,
+    next: u32,
+}
+
+impl<'s> Numbers<'s> {
+    fn new(server: &'s Postgres, kafka: &Kafka, name: &str) -> Self {
+        let database = server.database(name);
+        database.query("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (0)");
+        Self {
+            bootstrap: kafka.bootstrap(),
+            worker: files::worker(&kafka.bootstrap()),
+            connector: files::connector(&database, "public.t")
+                .with("status.update.interval.ms", 500),
+            database,
+            next: 1,
+        }
+    }
+
+    fn start(&self) -> Penstock {
+        let mut pipe = Penstock::standalone(&self.worker, &[&self.connector]);
+        pipe.wait_for(&["INFO", "streaming"], SOON);
+        pipe
+    }
+
+    fn insert(&mut self) {
+        self.database
+            .query(&format!("INSERT INTO t VALUES ({})", self.next));
+        self.next += 1;
+    }
+
+    /// Every number has come, once, in order.
+    fn arrived(&self, pipe: &mut Penstock) {
+        let topic = format!("{}.public.t", self.database.name);
+        let expected: Vec<u32> = (0..self.next).collect();
+        eventually("every row, once", SOON, || {
+            pipe.assert_running();
+            let records = judge::read(&self.bootstrap, &topic, Format::Json, 0, SOON);
+            let ids = records
+                .iter()
+                .filter_map(|record| record.key["id"].as_u64());
+            let ids: Vec<_> = ids.filter_map(|id| u32::try_from(id).ok()).collect();
+            if ids == expected {
+                return Ok(());
+            }
+            assert!(ids.len() <= expected.len(), "{ids:?}\n{}", pipe.log());
+            Err(format!("{ids:?}\n{}", pipe.log()))
+        });
+    }
+
+    fn insert_and_see(&mut self, pipe: &mut Penstock) {
+        self.insert();
+        self.arrived(pipe);
+    }
+
+    fn slot(&self, column: &str) -> String {
+        self.database.query(&format!(
+            "SELECT {column} FROM pg_replication_slots WHERE slot_name = '{}'",
+            self.database.name
+        ))
+    }
+}
+
+#[test]
+fn the_slot_follows_traffic_that_is_not_ours() {
+    let server = hasty();
+    let it = Numbers::new(server, Kafka::shared(kafka::NEWEST), "quiet");
+    let other = server.database("busy");
+    other.query("CREATE TABLE u (id int)");
+    it.database.query("CREATE TABLE unpublished (id int)");
+    let mut pipe = it.start();
+    it.arrived(&mut pipe);
+    for database in [&other, &it.database] {
+        let table = if database.name == other.name {
+            "u"
+        } else {
+            "unpublished"
+        };
+        database.query(&format!(
+            "INSERT INTO {table} SELECT generate_series(1, 10000)"
+        ));
+        it.database.wait_confirmed(&it.database.name, SOON);
+    }
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// By a role that is no superuser: the connection outlives the outage, the log says what the slot
+/// keeps, and nothing is confirmed that is not committed.
+#[test]
+fn kafka_is_away_for_a_while() {
+    let (server, kafka) = (hasty(), Kafka::start(kafka::NEWEST));
+    let mut it = Numbers::new(server, &kafka, "away");
+    it.database.query(
+        "CREATE ROLE away LOGIN REPLICATION PASSWORD 'away'; GRANT SELECT ON t TO away;
+         CREATE PUBLICATION dbz_publication FOR TABLE t",
+    );
+    it.connector = it
+        .connector
+        .with("database.user", "away")
+        .with("database.password", "away")
+        .with("publication.autocreate.mode", "disabled")
+        .with("penstock.wal.retained.warn", 65_536);
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    let walsender = it.slot("active_pid");
+    kafka.stop(Stop::Kill);
+    let confirmed = it.slot("confirmed_flush_lsn");
+    let ours = it.next;
+    it.insert();
+    let written = it.database.query("SELECT pg_current_wal_lsn()");
+    it.database
+        .query("CREATE TABLE bulk AS SELECT g, md5(g::text) FROM generate_series(1, 20000) AS g");
+    let line = pipe.wait_for(&["WARN", "penstock.wal.retained.warn", "retained="], SOON);
+    assert!(line.contains("MiB") || line.contains("KiB"), "{line}");
+    assert_eq!(
+        it.slot("active_pid"),
+        walsender,
+        "the connection was kept: {}",
+        pipe.log()
+    );
+    let passed = format!(
+        "'{}'::pg_lsn >= '{written}'::pg_lsn",
+        it.slot("confirmed_flush_lsn")
+    );
+    let passed = it.database.query(&format!("SELECT {passed}"));
+    assert_eq!(
+        passed, "f",
+        "row {ours} is confirmed, and not in Kafka; before: {confirmed}"
+    );
+    kafka.launch();
+    it.insert_and_see(&mut pipe);
+    it.database.wait_confirmed(&it.database.name, SOON);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+#[test]
+fn a_second_instance_takes_over() {
+    let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "twice");
+    let mut first = it.start();
+    it.insert_and_see(&mut first);
+    // It asks for the slot until the first one has noticed.
+    let mut second = Penstock::standalone(&it.worker, &[&it.connector]);
+    second.wait_for(&["waiting"], SOON);
+    it.insert();
+    let (code, log) = first.wait(SOON);
+    assert_eq!(code, 5, "{log}");
+    assert!(log.contains("another instance has taken over"), "{log}");
+    it.insert_and_see(&mut second);
+    assert_eq!(second.terminate(), 0, "{}", second.log());
+}
+
+#[test]
+fn stopped_for_longer_than_the_server_waits() {
+    let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "stopped");
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    pipe.signal("STOP");
+    it.insert();
+    it.database.wait_active(&it.database.name, false);
+    it.insert();
+    pipe.signal("CONT");
+    it.insert_and_see(&mut pipe);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+#[test]
+fn a_network_that_swallows_delays_and_resets() {
+    let server = hasty();
+    let mut it = Numbers::new(server, Kafka::shared(kafka::NEWEST), "network");
+    let proxy = Proxy::start(server.port(), 7);
+    it.connector = it.connector.with("database.port", proxy.port());
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+
+    // Neither end is told that nothing comes through: both notice.
+    for (ours, theirs) in [(true, true), (false, true), (true, false)] {
+        let before = pipe.log().matches("trying again").count();
+        proxy.silence(ours, theirs);
+        it.insert();
+        eventually("it is noticed", SOON, || {
+            match pipe.log().matches("trying again").count() > before {
+                true => Ok(()),
+                false => Err(pipe.log()),
+            }
+        });
+        proxy.silence(false, false);
+        it.insert_and_see(&mut pipe);
+    }
+
+    proxy.delay(Duration::from_millis(300));
+    it.insert_and_see(&mut pipe);
+    proxy.delay(Duration::ZERO);
+
+    proxy.cut(10_000);
+    for _ in 0..20 {
+        it.insert();
+    }
+    proxy.reset();
+    it.insert();
+    proxy.cut(0);
+    it.insert_and_see(&mut pipe);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// The predecessor is dead, and the server does not know yet.
+#[test]
+fn a_slot_that_a_dead_predecessor_holds() {
+    let server = hasty();
+    let mut it = Numbers::new(server, Kafka::shared(kafka::NEWEST), "held");
+    let proxy = Proxy::start(server.port(), 7);
+    let direct = it.connector.clone();
+    it.connector = it.connector.with("database.port", proxy.port());
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    proxy.silence(true, true);
+    pipe.kill();
+    it.insert();
+    it.connector = direct;
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    assert!(
+        pipe.log().contains("it is active for PID"),
+        "{}",
+        pipe.log()
+    );
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+#[test]
+fn the_registry_is_away_when_a_table_changes() {
+    let (kafka, registry) = (Kafka::shared(kafka::NEWEST), Registry::start());
+    let it = Numbers::new(hasty(), kafka, "registry");
+    let converter = "io.confluent.connect.avro.AvroConverter";
+    let worker = ["key", "value"]
+        .iter()
+        .fold(it.worker.clone(), |worker, side| {
+            worker.with(&format!("{side}.converter"), converter).with(
+                &format!("{side}.converter.schema.registry.url"),
+                registry.url(),
+            )
+        });
+    let mut pipe = Penstock::standalone(&worker, &[&it.connector]);
+    pipe.wait_for(&["INFO", "streaming"], SOON);
+    registry.stop();
+    it.database
+        .query("ALTER TABLE t ADD v int DEFAULT 7; INSERT INTO t VALUES (1, 8)");
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(8) {
+        pipe.assert_running();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    registry.launch();
+    let topic = format!("{}.public.t", it.database.name);
+    eventually("the row with the new column", SOON, || {
+        pipe.assert_running();
+        // The registry has forgotten the schema of the first row: only the bytes are looked at.
+        let records = judge::read(&it.bootstrap, &topic, Format::Raw, 0, SOON);
+        match records.len() {
+            2 => Ok(()),
+            other => Err(format!("{other} records\n{}", pipe.log())),
+        }
+    });
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+#[test]
+fn a_topic_gets_more_partitions() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let mut it = Numbers::new(hasty(), kafka, "grows");
+    it.worker = it.worker.with("producer.metadata.max.age.ms", 1000);
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    let topic = format!("{}.public.t", it.database.name);
+    let arguments = ["--alter", "--topic", &topic, "--partitions", "5"];
+    kafka
+        .java()
+        .run("org.apache.kafka.tools.TopicCommand", &arguments, "")
+        .unwrap_or_else(|error| panic!("{error}"));
+    eventually("rows in the new partitions", SOON, || {
+        pipe.assert_running();
+        for _ in 0..10 {
+            it.insert();
+        }
+        let records = judge::read(&it.bootstrap, &topic, Format::Json, 0, SOON);
+        let used = records.iter().map(|record| record.partition);
+        let used: std::collections::BTreeSet<_> = used.collect();
+        if used.len() == 5 {
+            Ok(())
+        } else {
+            Err(format!("{used:?}"))
+        }
+    });
+    it.database.wait_confirmed(&it.database.name, SOON);
+    let records = judge::read(&it.bootstrap, &topic, Format::Json, 0, SOON);
+    let mut ids: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.key["id"].as_u64())
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..u64::from(it.next)).collect::<Vec<_>>());
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
