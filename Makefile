@@ -1,6 +1,6 @@
 # make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry (ARGS=…)
 # make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
-# make bench    the drain of a slot into real Kafka against pg_recvlogical (ROWS=5000000 PAIRS=3)
+# make bench    what it carries, beside pg_recvlogical (AGAINST=pg_recvlogical,debezium SUITE=figure ROWS=5000000 PAIRS=3)
 # make bench-instructions  what a row costs in each room, counted, against docs/measurements (RECORD=1 writes it)
 # make torture  faults of every peer and 200 kills, held against a history (KILLS=200 SEED=1)
 # make fuzz     cargo-fuzz, a minute a target (TARGET=one SECONDS=60)
@@ -13,6 +13,9 @@ CARGO ?= cargo
 INSTALL = tests/peers/install.sh
 MUSL = x86_64-unknown-linux-musl
 ROWS ?= 5000000
+AGAINST ?= pg_recvlogical
+SUITE ?= figure
+CACHE = $(or $(PENSTOCK_CACHE),.cache)
 PAIRS ?= 3
 SECONDS ?= 60
 KILLS ?= 200
@@ -38,9 +41,11 @@ test:
 	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test --workspace --no-fail-fast
 
 bench:
-	@$(INSTALL) rust postgres judges kafka-4.3.1
+	@$(INSTALL) rust postgres kafka-4.3.1 $(if $(findstring debezium,$(AGAINST)),debezium)
 	$(CARGO) build --release --bin penstock
-	PENSTOCK_BIN=$(CURDIR)/target/release/penstock $(CARGO) run -q -p tests --bin bench -- $(ROWS) $(PAIRS)
+	target/release/penstock bench --kafka-home $(CACHE)/kafka-4.3.1 --debezium $(CACHE)/debezium \
+	  --against $(AGAINST) --suite $(SUITE) --rows $(ROWS) --pairs $(PAIRS) --out docs/measurements \
+	  --report bench.html $(ARGS)
 
 bench-instructions:
 	@$(INSTALL) rust valgrind

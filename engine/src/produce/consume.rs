@@ -44,6 +44,18 @@ struct Followed {
     name: String,
     /// By partition; none: the topic is not there yet.
     partitions: Vec<Place>,
+    /// A leader has changed, or does not know yet that it is one.
+    stale: bool,
+}
+
+impl Followed {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions: Vec::new(),
+            stale: true,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,10 +71,7 @@ impl Consumer {
     /// Errors: `Unreachable`, `Authentication`, `Protocol`.
     pub async fn open(sink: &Sink, topics: &[String]) -> Result<Self, Error> {
         let dialer = Dialer::new(sink)?;
-        let topics = topics.iter().map(|name| Followed {
-            name: name.clone(),
-            partitions: Vec::new(),
-        });
+        let topics = topics.iter().map(|name| Followed::new(name));
         Ok(Self {
             sink: sink.clone(),
             bootstrap: dial_any(sink, &dialer).await?,
@@ -70,14 +79,6 @@ impl Consumer {
             topics: topics.collect(),
             links: BTreeMap::new(),
         })
-    }
-
-    /// Follows these topics too, from their beginning.
-    pub fn follow(&mut self, name: &str) {
-        self.topics.push(Followed {
-            name: name.to_owned(),
-            partitions: Vec::new(),
-        });
     }
 
     /// Waits at most so long for something new, and hands on every committed batch that has come,
@@ -91,7 +92,7 @@ impl Consumer {
         wait: Duration,
         each: &mut dyn FnMut(usize, i64, &BatchView<'_>) -> Result<(), kafkawire::Error>,
     ) -> Result<u64, Error> {
-        if self.topics.iter().any(|topic| topic.partitions.is_empty()) {
+        if self.topics.iter().any(|topic| topic.stale) {
             self.look().await?;
         }
         let mut leaders: Vec<i32> = self.places().map(|(_, _, place)| place.leader).collect();
@@ -101,7 +102,7 @@ impl Consumer {
             tokio::time::sleep(LOOK_AGAIN.min(wait)).await;
             return Ok(0);
         }
-        let missing = self.topics.iter().any(|topic| topic.partitions.is_empty());
+        let missing = self.topics.iter().any(|topic| topic.stale);
         let wait = if missing { wait.min(LOOK_AGAIN) } else { wait };
         let share = wait / u32::try_from(leaders.len()).unwrap_or(1);
         let mut bytes = 0;
@@ -118,12 +119,9 @@ impl Consumer {
         })
     }
 
-    /// Looks for the topics that were not there.
+    /// Looks for topics that were not there, and for leaders that are new.
     async fn look(&mut self) -> Result<(), Error> {
-        let missing = self
-            .topics
-            .iter()
-            .filter(|topic| topic.partitions.is_empty());
+        let missing = self.topics.iter().filter(|topic| topic.stale);
         let asked = missing.map(|topic| MetadataRequestTopic {
             name: Some(topic.name.clone()),
             ..MetadataRequestTopic::default()
@@ -151,12 +149,14 @@ impl Consumer {
             partitions.sort_unstable();
             let places = partitions
                 .iter()
-                .map(|(_, leader)| Place {
+                .enumerate()
+                .map(|(at, (_, leader))| Place {
                     leader: *leader,
-                    next: 0,
+                    next: topic.partitions.get(at).map_or(0, |place| place.next),
                 })
                 .collect();
             topic.partitions = places;
+            topic.stale = false;
             for (_, leader) in partitions {
                 let broker = told.brokers.iter().find(|broker| broker.node_id == leader);
                 if let (Some(broker), false) = (broker, self.links.contains_key(&leader)) {
@@ -225,6 +225,10 @@ impl Consumer {
                 continue;
             };
             for partition in told.partitions {
+                if partition.error_code.retriable() {
+                    topic.stale = true;
+                    continue;
+                }
                 if !partition.error_code.is_ok() {
                     return Err(refused("Fetch", &topic.name, partition.error_code));
                 }

@@ -65,7 +65,7 @@ pub struct Laid {
     pub records: Vec<u64>,
     /// By table: whether the load touched every row, so that the topic leaves what the table holds.
     pub whole: Vec<bool>,
-    /// Bytes that the walsender sends for it.
+    /// Bytes that the walsender sends for it, in binary where it can.
     pub wire_bytes: u64,
     /// What `penstock load` said of it.
     pub outcome: Value,
@@ -374,6 +374,11 @@ impl Bench {
         self.drop_slot("bench_survey").await
     }
 
+    /// Whether the server can send values in binary.
+    fn binary(&self) -> bool {
+        self.client.server_version_num() >= 140_000
+    }
+
     async fn copy_slot(&mut self, name: &str) -> Result<(), Report> {
         self.drop_slot(name).await?;
         let copy = format!("SELECT pg_copy_logical_replication_slot('bench_source', '{name}')");
@@ -455,7 +460,7 @@ impl Bench {
             snapshot: "no_data",
             socket: false,
             end: laid.end.to_string(),
-            binary: self.client.server_version_num() >= 140_000,
+            binary: self.binary(),
             more: more.to_vec(),
         })
     }
@@ -840,14 +845,15 @@ impl Bench {
         };
         self.commit_durably(true).await?;
         self.drop_slot(&job.slot).await?;
-        let slot = &job.slot;
-        self.sql(&format!(
-            "CREATE TABLE IF NOT EXISTS {MARKER} (id bigserial PRIMARY KEY, n int); \
-             INSERT INTO {MARKER} (n) VALUES (0); SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"
-        ))
-        .await?;
-        self.sql(&format!("INSERT INTO {MARKER} (n) VALUES (1)"))
-            .await?;
+        let make = format!("CREATE TABLE IF NOT EXISTS {MARKER} (id bigserial PRIMARY KEY, n int)");
+        self.sql(&make).await?;
+        let slot = format!(
+            "SELECT pg_create_logical_replication_slot('{}', 'pgoutput')",
+            job.slot
+        );
+        self.sql(&slot).await?;
+        let insert = format!("INSERT INTO {MARKER} (n) VALUES (1)");
+        self.sql(&insert).await?;
         let config = self.ring.config(&job)?;
         let topics = job.topics();
         let made = create_topics(&config.sink, &topics, how.partitions).await;
