@@ -30,6 +30,8 @@ use crate::produce::{Consumer, create_topics, delete_topics};
 const FETCH_WAIT: Duration = Duration::from_millis(20);
 /// So long nothing may come.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// So long a contestant that is behind may rest.
+const QUIET: Duration = Duration::from_secs(30);
 /// Between two points of a curve.
 const POINT: Duration = Duration::from_millis(100);
 /// Until the postmaster has taken account of a walsender that has ended.
@@ -781,9 +783,13 @@ impl Bench {
         #[expect(clippy::cast_possible_truncation, reason = "seconds of a measurement")]
         let counts_from = begin_us + (warm * 1e6) as i64;
         let mut latencies = Latencies::new();
-        let (mut quiet, mut done, mut point) = (net::now(), false, net::now());
+        let (mut quiet, mut point, mut outcome) = (net::now(), net::now(), None);
         let mut seen = 0u64;
-        while !done || quiet.elapsed() < Duration::from_millis(500) {
+        // All of its rows, or nothing more for a while.
+        while match &outcome {
+            None => true,
+            Some(outcome) => seen < rows_of(outcome) && quiet.elapsed() < QUIET,
+        } {
             let count = live
                 .take(&mut figure, &mut |committed_us, now_us| {
                     seen += 1;
@@ -801,11 +807,8 @@ impl Bench {
                 let passed = (point - account.start).as_secs_f64();
                 figure.curve.push((passed, seen));
             }
-            if !done && let Some(status) = load.ended() {
-                if !status.success() {
-                    return Err(failed("the load fails").with(load.said()));
-                }
-                done = true;
+            if outcome.is_none() && load.ended().is_some() {
+                outcome = Some(self.finished(&mut load).await?);
                 figure.wall = account.start.elapsed();
                 quiet = net::now();
             }
@@ -814,8 +817,7 @@ impl Bench {
         figure.tool_cpu = proc::cpu(live.running.pid()) - before;
         (figure.rss_kib, figure.peak_kib) = proc::memory_kib(live.running.pid());
         self.close_account(&account, &mut figure).await;
-        let outcome = self.finished(&mut load).await?;
-        let rows = outcome["rows"].as_u64().unwrap_or(0);
+        let rows = outcome.as_ref().map_or(0, rows_of);
         figure.rows = seen;
         if seen != rows {
             figure.wrong = Some(format!("{seen} records of {rows} rows"));
@@ -986,6 +988,11 @@ impl Bench {
         self.end(who, live).await?;
         Ok(figure)
     }
+}
+
+/// The rows that `penstock load` says it has changed.
+fn rows_of(outcome: &Value) -> u64 {
+    outcome["rows"].as_u64().unwrap_or(0)
 }
 
 /// The table whose rows tell that a contestant is up.
