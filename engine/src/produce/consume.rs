@@ -13,6 +13,9 @@ use kafkawire::message::delete_topics::{
     DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use kafkawire::message::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use kafkawire::message::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use kafkawire::message::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use super::Error;
@@ -25,6 +28,8 @@ use crate::config::Sink;
 const FETCH_BYTES: i32 = 4 << 20;
 /// Between two looks for a topic that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// ListOffsets' word for the offset behind the last.
+const END: i64 = -1;
 /// How long the controller may take.
 const ADMIN_MS: i32 = 30_000;
 
@@ -110,6 +115,52 @@ impl Consumer {
             bytes += self.fetch(leader, share, each).await?;
         }
         Ok(bytes)
+    }
+
+    /// How many offsets are readable, without reading them: records, and the markers that end
+    /// transactions.
+    ///
+    /// Errors: as [`Self::next`].
+    pub async fn readable(&mut self) -> Result<u64, Error> {
+        if self.topics.iter().any(|topic| topic.stale) {
+            self.look().await?;
+        }
+        let mut sum = 0;
+        for (leader, link) in &mut self.links {
+            let topics = self.topics.iter().map(|topic| {
+                let partitions = (0..).zip(&topic.partitions);
+                let led = partitions.filter(|(_, place)| place.leader == *leader);
+                ListOffsetsTopic {
+                    name: topic.name.clone(),
+                    partitions: led
+                        .map(|(partition_index, _)| ListOffsetsPartition {
+                            partition_index,
+                            timestamp: END,
+                            ..ListOffsetsPartition::default()
+                        })
+                        .collect(),
+                }
+            });
+            let request = ListOffsetsRequest {
+                replica_id: -1,
+                isolation_level: Isolation::ReadCommitted.level(),
+                topics: topics
+                    .filter(|topic| !topic.partitions.is_empty())
+                    .collect(),
+                ..ListOffsetsRequest::default()
+            };
+            let told: ListOffsetsResponse = link.call((2, 7), &request).await?;
+            for topic in told.topics {
+                for partition in topic.partitions {
+                    let code = partition.error_code;
+                    if !code.is_ok() && !code.retriable() {
+                        return Err(refused("ListOffsets", &topic.name, code));
+                    }
+                    sum += u64::try_from(partition.offset).unwrap_or(0);
+                }
+            }
+        }
+        Ok(sum)
     }
 
     fn places(&self) -> impl Iterator<Item = (&str, i32, &Place)> {

@@ -30,6 +30,10 @@ use crate::produce::{Consumer, create_topics, delete_topics};
 const FETCH_WAIT: Duration = Duration::from_millis(20);
 /// So long nothing may come.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// How often the end of what is readable is asked for.
+const LOOK: Duration = Duration::from_millis(20);
+/// So long it stands still before it is believed.
+const STILL: Duration = Duration::from_millis(200);
 /// So long a contestant that is behind may rest.
 const QUIET: Duration = Duration::from_secs(30);
 /// Between two points of a curve.
@@ -548,16 +552,8 @@ impl Bench {
         let wanted = laid.records.iter().sum();
         let account = self.open_account().await;
         let mut running = self.ring.start(&mut self.stage, who, job)?;
-        let mut figure = self
-            .watch(
-                &mut consumer,
-                &mut running,
-                &job.slot,
-                wanted,
-                account.start,
-            )
-            .await?;
-        self.close_account(&account, &mut figure).await;
+        let figure = self.watch(&mut consumer, &mut running, job, wanted, &account);
+        let mut figure = figure.await?;
         drop(consumer);
         // Debezium takes its time to stop, and there is nothing more to learn from it.
         let signal = if who == Contestant::Penstock {
@@ -589,60 +585,83 @@ impl Bench {
         consumer.map_err(|error| failed("cannot read Kafka").with(error.to_string()))
     }
 
-    /// Counts what becomes readable until it is enough.
+    /// Watches the end of what is readable until it has moved far enough and stands still, then
+    /// counts what is there: reading it all meanwhile would take from the machine what is measured.
     async fn watch(
         &mut self,
         consumer: &mut Consumer,
         running: &mut Running,
-        slot: &str,
+        job: &Job,
         wanted: u64,
-        start: Instant,
+        account: &Account,
     ) -> Result<Figure, Report> {
-        let mut figure = Figure::default();
-        let (mut last, mut point, mut sender) = (start, start, None);
-        while figure.rows < wanted {
-            let mut rows = 0;
-            let read = consumer
-                .next(FETCH_WAIT, &mut |_, _, batch| {
-                    rows += u64::try_from(batch.header().record_count).unwrap_or(0);
-                    Ok(())
-                })
-                .await;
-            figure.kafka_bytes +=
-                read.map_err(|error| failed("cannot read Kafka").with(error.to_string()))?;
+        let refused =
+            |error: crate::produce::Error| failed("cannot read Kafka").with(error.to_string());
+        let start = account.start;
+        let look = LOOK + Duration::from_millis(job.tables.len() as u64 / 2);
+        let (mut figure, mut sender) = (Figure::default(), None);
+        let (mut last, mut point, mut readable, mut counted) = (start, start, 0, 0);
+        loop {
+            tokio::time::sleep(look).await;
+            let seen = consumer.readable().await.map_err(refused)?;
             let now = net::now();
-            if rows > 0 {
-                figure.rows += rows;
-                figure.wall = now - start;
-                figure.first.get_or_insert(now - start);
+            if seen > readable {
+                readable = seen;
                 last = now;
+                figure.first.get_or_insert(now - start);
             }
             if now - point >= POINT {
                 point = now;
                 figure.note(running.pid());
-                figure
-                    .curve
-                    .push(((now - start).as_secs_f64(), figure.rows));
+                let passed = (now - start).as_secs_f64();
+                figure.curve.push((passed, readable.min(wanted)));
                 if sender.is_none() {
-                    sender = self.walsender(slot).await?;
+                    sender = self.walsender(&job.slot).await?;
                 }
             }
-            if running.ended().is_some() && figure.rows < wanted && rows == 0 {
-                let what = format!("it ended after {} of {wanted} records", figure.rows);
-                return Err(failed(what).with(running.said()));
+            if readable >= wanted && now - last >= STILL.max(look * 3) {
+                figure.wall = last - start;
+                figure.note(running.pid());
+                figure.sender_cpu = sender.map_or(0.0, proc::cpu);
+                // One that has ended is in what we have waited for.
+                let gone = running.ended().is_some();
+                let tool = figure.tool_cpu;
+                if gone {
+                    figure.tool_cpu = 0.0;
+                }
+                self.close_account(account, &mut figure).await;
+                figure.tool_cpu = tool;
+                // Markers have offsets too: only reading tells.
+                loop {
+                    let mut rows = 0;
+                    let read = consumer
+                        .next(FETCH_WAIT, &mut |_, _, batch| {
+                            rows += u64::try_from(batch.header().record_count).unwrap_or(0);
+                            Ok(())
+                        })
+                        .await;
+                    let bytes = read.map_err(refused)?;
+                    figure.kafka_bytes += bytes;
+                    counted += rows;
+                    if bytes == 0 {
+                        break;
+                    }
+                }
+                if counted >= wanted {
+                    figure.rows = counted;
+                    figure
+                        .curve
+                        .retain(|(seconds, _)| *seconds < figure.wall.as_secs_f64());
+                    figure.curve.push((figure.wall.as_secs_f64(), counted));
+                    return Ok(figure);
+                }
             }
-            if now - last > SILENCE_MAX {
-                let what = format!("{} of {wanted} records, and nothing more", figure.rows);
+            let ended = running.ended().is_some() && now - last > Duration::from_secs(5);
+            if ended || now - last > SILENCE_MAX {
+                let what = format!("{readable} of {wanted} records, and nothing more");
                 return Err(failed(what).with(running.said()));
             }
         }
-        figure.curve.push((figure.wall.as_secs_f64(), figure.rows));
-        figure.note(running.pid());
-        if sender.is_none() {
-            sender = self.walsender(slot).await?;
-        }
-        figure.sender_cpu = sender.map_or(0.0, proc::cpu);
-        Ok(figure)
     }
 
     /// Reads all of it once more, by a new connection, and compares it with the tables.

@@ -379,7 +379,11 @@ async fn measure(
                 laid = Some((case.load.clone(), case.wanted, known.clone()));
                 Some(known)
             }
-            _ => None,
+            _ => {
+                // What follows makes the tables anew.
+                laid = None;
+                None
+            }
         };
         let tables = match &lying {
             Some(laid) => laid.tables.clone(),
