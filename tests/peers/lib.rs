@@ -13,6 +13,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
 pub mod certificates;
+pub mod debezium;
 pub mod files;
 pub mod judge;
 pub mod kafka;

@@ -408,6 +408,15 @@ impl Database<'_> {
             .unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
+    /// Runs SQL as a file: each statement is a transaction of its own, unless it says otherwise.
+    ///
+    /// Panics when a statement fails.
+    pub fn script(&self, sql: &str) {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), sql).expect("our own file");
+        self.run(file.path());
+    }
+
     /// One query as a JSON array of rows.
     ///
     /// Panics when it fails.

@@ -354,14 +354,13 @@ pub async fn tables(
              WHERE c.oid IN ({list})"
         ))
         .await?;
-    // A domain's NOT NULL is the column's; what an identity or a generated column has is no
-    // default.
+    // A domain's NOT NULL is the column's; an identity has no default. What generates a column
+    // counts as its default: so Debezium.
     let attributes = client
         .simple_query(&format!(
             "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, \
                     a.attnotnull OR (t.typtype = 'd' AND t.typnotnull), \
-                    CASE WHEN a.attidentity = '' AND a.attgenerated = '' \
-                         THEN pg_get_expr(d.adbin, d.adrelid) END \
+                    CASE WHEN a.attidentity = '' THEN pg_get_expr(d.adbin, d.adrelid) END \
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
              LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
              WHERE a.attrelid IN ({list}) AND a.attnum > 0 AND NOT a.attisdropped \

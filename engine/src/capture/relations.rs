@@ -34,8 +34,8 @@ pub struct Column {
     pub typmod: i32,
     /// Declared NOT NULL (a primary key's columns are).
     pub not_null: bool,
-    /// The default's expression as `pg_get_expr` prints it; none for identity and generated
-    /// columns.
+    /// The default's expression as `pg_get_expr` prints it; none for identity columns; of a
+    /// generated one, what generates it.
     pub default: Option<String>,
     /// Part of the replica identity, as the Relation message flags it.
     pub identity: bool,

@@ -27,7 +27,10 @@ impl Step {
             | Self::MoneyDouble(_)
             | Self::MoneyText(_)
             | Self::Opaque(_)
-            | Self::Geometric(_) => false,
+            | Self::Geometric(_)
+            | Self::Integers { .. }
+            | Self::Java(_)
+            | Self::Lost => false,
             Self::Array(array) => array.step.reads_binary(),
             Self::Cut { step, .. } => step.reads_binary(),
             _ => true,
@@ -379,7 +382,7 @@ impl Array {
                     F::some(out);
                 }
                 match self.step.binary::<F>(element, out) {
-                    Err(Fault::Unrepresentable(_)) if self.optional => {
+                    Err(Fault::Unrepresentable(_)) if self.nulls => {
                         out.truncate(start);
                         F::null(out);
                     }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use md5::{Digest as _, Md5};
 
+use super::plan::Phase;
 use super::schema::{DATE, DECIMAL, Kind, Schema, TIME, TIMESTAMP, Value};
 use super::step::{Array, Binary, Bound, Spelled, Step, Unit, point_wkb};
 use crate::capture::relations::{Column, PgType, TypeKind};
@@ -32,6 +33,20 @@ pub(crate) struct Settings<'c> {
     pub(crate) config: &'c config::Encode,
     /// Decimals become numbers: JsonConverter with `decimal.format=NUMERIC`.
     pub(crate) numeric: bool,
+    /// Where the rows come from.
+    pub(crate) phase: Phase,
+}
+
+impl Settings<'_> {
+    /// Whether Debezium's own reading of values is wanted where it is wrong.
+    pub(crate) fn as_debezium(self) -> bool {
+        self.config.compat == Compat::Debezium
+    }
+
+    /// The same, of what Debezium reads with JDBC.
+    pub(crate) fn as_jdbc(self) -> bool {
+        self.as_debezium() && self.phase == Phase::Copy
+    }
 }
 
 /// A type without its column: required, no default.
@@ -114,14 +129,14 @@ const TYPES: &[Line] = &[
     line("text",        text,        Some(""),                       Text,   Some(Text)),
     line("citext",      text,        None,                           Text,   Some(NULL)),
     line("char",        text,        None,                           Text,   Some(NULL)),
-    line("name",        text,        None,                           Text,   None),
-    line("isbn",        text,        None,                           Text,   None),
+    line("name",        name,        None,                           Text,   None),
+    line("isbn",        text,        None,                           Text,   Some(NULL)),
     line("uuid",        uuid,        Some(ZERO_UUID),                Text,   Some(Uuid)),
     line("json",        json,        Some("{}"),                     Text,   Some(Text)),
     line("jsonb",       jsonb,       Some("{}"),                     Text,   Some(Text)),
     line("xml",         xml,         Some(""),                       Text,   None),
     line("ltree",       ltree,       None,                           Text,   Some(NULL)),
-    line("tsvector",    tsvector,    None,                           Text,   None),
+    line("tsvector",    tsvector,    None,                           Text,   Some(NULL)),
     line("inet",        inet,        None,                           Text,   Some(NULL)),
     line("cidr",        cidr,        None,                           Text,   Some(NULL)),
     line("macaddr",     mac,         None,                           Text,   Some(NULL)),
@@ -148,6 +163,8 @@ const TYPES: &[Line] = &[
     line("vector",      vector,      None,                           NULL,   Some(NULL)),
     line("halfvec",     halfvec,     None,                           NULL,   Some(NULL)),
     line("sparsevec",   sparsevec,   None,                           NULL,   Some(NULL)),
+    line("int2vector",  int2vector,  None,                           NULL,   None),
+    line("oidvector",   oidvector,   None,                           NULL,   None),
 ];
 
 const ZERO_UUID: &str = "00000000-0000-0000-0000-000000000000";
@@ -189,9 +206,18 @@ pub(crate) fn map(column: &Column, settings: Settings<'_>) -> Option<Mapped> {
             TypeKind::Enum { labels } => Some(labels.as_slice()),
             _ => None,
         };
+        let step = match &step {
+            Step::Java(step) => step,
+            step => step,
+        };
         schema.default = default_text(expression, computed)
             .filter(|text| labels.is_none_or(|labels| labels.contains(text)))
-            .and_then(|text| default_value(&text, &step, &schema));
+            .and_then(|text| match text.as_str() {
+                "infinity" | "-infinity" if settings.as_debezium() => {
+                    endless_default(step, &schema, text == "infinity")
+                }
+                text => default_value(text, step, &schema),
+            });
     }
     schema.optional = !column.not_null;
     Some(Mapped {
@@ -203,7 +229,7 @@ pub(crate) fn map(column: &Column, settings: Settings<'_>) -> Option<Mapped> {
 }
 
 /// The type under all domains, its typmod, and whether there was a domain.
-fn resolve(pg_type: &PgType, typmod: i32) -> (&PgType, i32, bool) {
+pub(crate) fn resolve(pg_type: &PgType, typmod: i32) -> (&PgType, i32, bool) {
     let (mut pg_type, mut typmod, mut domain) = (pg_type, typmod, false);
     while let TypeKind::Domain { base, typmod: own } = &pg_type.kind {
         typmod = if typmod < 0 { *own } else { typmod };
@@ -214,37 +240,39 @@ fn resolve(pg_type: &PgType, typmod: i32) -> (&PgType, i32, bool) {
 }
 
 fn array(element: &PgType, typmod: i32, settings: Settings<'_>) -> Option<(Scalar, Unavailable)> {
-    let unknown_elements = matches!(element.kind, TypeKind::Domain { .. } | TypeKind::Composite);
+    let line = match element.kind {
+        TypeKind::Domain { .. } => None,
+        _ => TYPES.iter().find(|line| line.pg == element.name),
+    };
     let (scalar, unavailable, optional) = match &element.kind {
         TypeKind::Enum { labels } => (enumeration(labels), NULL, false),
-        _ if unknown_elements => (unknown(element, settings)?, NULL, false),
+        _ if line.is_none() => (unknown(element, settings)?, NULL, false),
         // The schema of a scalar, and never a value: so Debezium.
         _ if element.name == "bit" => {
-            let schema = bits(typmod).schema;
             let scalar = Scalar {
-                schema,
                 step: Step::Null,
-                fallback: Value::Bytes(Vec::new()),
+                ..bit(settings, typmod)
             };
             return Some((scalar, NULL));
         }
         _ => {
-            let line = TYPES.iter().find(|line| line.pg == element.name)?;
-            // pgvector's elements are required.
-            let optional = !["vector", "halfvec", "sparsevec"].contains(&line.pg);
+            let line = line?;
+            // Elements of these are required: so Debezium.
+            let required = ["vector", "halfvec", "sparsevec", "tsvector", "isbn"];
+            let optional = !required.contains(&line.pg);
             ((line.scalar)(settings, typmod), line.array?, optional)
         }
     };
-    let step = match scalar.step {
-        Step::Time(Unit::Micros) if settings.config.compat == Compat::Debezium => {
-            Step::Time(Unit::MillisAsMicros)
-        }
-        step => step,
-    };
-    let delimiter = match step {
+    let delimiter = match scalar.step {
         Step::Geometry => b':',
         _ => b',',
     };
+    let debezium = settings.as_debezium();
+    let step = match scalar.step {
+        step if debezium => Step::Java(Box::new(step)),
+        step => step,
+    };
+    let nulls = optional && !(debezium && element.name == "ltree");
     let items = Schema {
         optional,
         ..scalar.schema
@@ -254,6 +282,7 @@ fn array(element: &PgType, typmod: i32, settings: Settings<'_>) -> Option<(Scala
         step: Step::Array(Box::new(Array {
             step,
             optional,
+            nulls,
             delimiter,
             scratch: Mutex::default(),
         })),
@@ -376,6 +405,16 @@ fn tstz_range(_: Settings<'_>, _: i32) -> Scalar {
     spelled(Spelled::Range(Bound::Timestamp { zoned: true }))
 }
 
+/// In the stream Debezium does not know the type.
+fn name(settings: Settings<'_>, _: i32) -> Scalar {
+    let unknown = settings.as_debezium() && !settings.config.include_unknown;
+    let step = match settings.phase {
+        Phase::Stream if unknown => Step::Lost,
+        _ => Step::Text,
+    };
+    plain(Kind::String, step, empty())
+}
+
 fn uuid(_: Settings<'_>, _: i32) -> Scalar {
     named(Kind::String, "io.debezium.data.Uuid", Step::Uuid, empty())
 }
@@ -428,7 +467,7 @@ fn numeric(settings: Settings<'_>, typmod: i32) -> Scalar {
         (DecimalMode::Double, _) => plain(Kind::Float64, Step::DecimalDouble, Value::Double(0.0)),
         (DecimalMode::String, parameters) => {
             let scale = parameters.map(|(_, scale)| scale);
-            plain(Kind::String, Step::DecimalText(scale), empty())
+            plain(Kind::String, Step::DecimalText(scale), zero(scale.unwrap_or(0)))
         }
         (DecimalMode::Precise, Some((precision, scale))) => {
             let step = match settings.numeric {
@@ -457,6 +496,13 @@ fn numeric(settings: Settings<'_>, typmod: i32) -> Scalar {
     }
 }
 
+/// Nothing, in decimal notation.
+fn zero(scale: u32) -> Value {
+    let fraction = "0".repeat(usize::try_from(scale).unwrap_or(0));
+    let point = if fraction.is_empty() { "" } else { "." };
+    Value::String(format!("0{point}{fraction}"))
+}
+
 fn decimal(scale: u32) -> Schema {
     Schema::named(Kind::Bytes, DECIMAL).with("scale", scale.to_string())
 }
@@ -472,7 +518,7 @@ fn money(settings: Settings<'_>, _: i32) -> Scalar {
     let scale = settings.config.money_fraction_digits;
     match settings.config.decimal {
         DecimalMode::Double => plain(Kind::Float64, Step::MoneyDouble(scale), Value::Double(0.0)),
-        DecimalMode::String => plain(Kind::String, Step::MoneyText(scale), empty()),
+        DecimalMode::String => plain(Kind::String, Step::MoneyText(scale), zero(scale)),
         DecimalMode::Precise => Scalar {
             schema: decimal(scale),
             step: if settings.numeric {
@@ -514,22 +560,23 @@ fn precision(typmod: i32) -> i32 {
     if (0..=6).contains(&typmod) { typmod } else { 6 }
 }
 
-fn wrap(settings: Settings<'_>) -> bool {
-    settings.config.compat == Compat::Debezium
-}
-
 fn date(settings: Settings<'_>, _: i32) -> Scalar {
-    let wrap = wrap(settings);
+    let wrap = settings.as_debezium();
+    let through = |step| match settings.as_jdbc() {
+        true => Step::Java(Box::new(step)),
+        false => step,
+    };
     let (name, step) = match settings.config.time {
         TimeMode::Connect => (DATE, Step::Date { wrap }),
         TimeMode::IsoString => {
             let step = Step::DateText { wrap };
             let fallback = Value::String("1970-01-01Z".to_owned());
-            return named(Kind::String, "io.debezium.time.IsoDate", step, fallback);
+            let name = "io.debezium.time.IsoDate";
+            return named(Kind::String, name, through(step), fallback);
         }
         _ => ("io.debezium.time.Date", Step::Date { wrap }),
     };
-    named(Kind::Int32, name, step, Value::Integer(0))
+    named(Kind::Int32, name, through(step), Value::Integer(0))
 }
 
 fn time(settings: Settings<'_>, typmod: i32) -> Scalar {
@@ -583,7 +630,7 @@ fn timestamp(settings: Settings<'_>, typmod: i32) -> Scalar {
     };
     let step = Step::Timestamp {
         unit,
-        wrap: wrap(settings),
+        wrap: settings.as_debezium(),
     };
     named(Kind::Int64, name, step, Value::Integer(0))
 }
@@ -739,6 +786,23 @@ fn sparsevec(_: Settings<'_>, _: i32) -> Scalar {
     }
 }
 
+fn int2vector(settings: Settings<'_>, _: i32) -> Scalar {
+    integers(Kind::Int16, settings)
+}
+
+fn oidvector(settings: Settings<'_>, _: i32) -> Scalar {
+    integers(Kind::Int64, settings)
+}
+
+fn integers(kind: Kind, settings: Settings<'_>) -> Scalar {
+    let shown = !settings.as_debezium();
+    plain(
+        Kind::Array(Box::new(Schema::new(kind))),
+        Step::Integers { shown },
+        Value::Array(Vec::new()),
+    )
+}
+
 /// The placeholder as a value of `schema`.
 ///
 /// In base64 there is none: so Debezium.
@@ -830,6 +894,26 @@ fn default_text(expression: &str, computed: &str) -> Option<String> {
         text.push(next);
     }
     None
+}
+
+/// `infinity` as a default, in Debezium's way: Java's last day, or first, whatever is left of it in
+/// 64 bits.
+fn endless_default(step: &Step, schema: &Schema, last: bool) -> Option<Value> {
+    let text = |text: &str| Some(Value::String(text.to_owned()));
+    match (step, last) {
+        (Step::Date { .. }, true) => Some(Value::Integer(169_560_311)),
+        (Step::Date { .. }, false) => Some(Value::Integer(-170_999_002)),
+        (Step::DateText { .. }, true) => text("+999999999-12-31Z"),
+        (Step::DateText { .. }, false) => text("-999999999-01-01Z"),
+        (Step::Timestamp { unit: Unit::Micros, .. }, true) => {
+            Some(Value::Integer(i64::MAX.wrapping_add(999_999)))
+        }
+        (Step::Timestamp { unit: Unit::Micros, .. }, false) => Some(Value::Integer(i64::MIN)),
+        (Step::TimestampText, true) => text("+999999999-12-31T23:59:59.999999999Z"),
+        (Step::TimestampText, false) => text("-999999999-01-01T00:00:00Z"),
+        (Step::Timestamp { .. } | Step::ZonedTimestamp(_), _) => None,
+        _ => default_value(if last { "infinity" } else { "-infinity" }, step, schema),
+    }
 }
 
 /// A default's text as a value of the column; none when it is not one.

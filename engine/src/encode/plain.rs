@@ -4,7 +4,7 @@
 use super::number::{self, Decimal, NotANumber};
 use super::schema::Value;
 use super::step;
-use super::step::{Array, Binary, Fault, Step, count_date, count_time, count_timestamp};
+use super::step::{Array, Binary, Fault, Step, Through, count_date, count_time, count_timestamp};
 
 impl Step {
     /// The value of a column's text.
@@ -75,6 +75,17 @@ impl Step {
             Self::Opaque(Binary::Bytes) => Ok(Value::Bytes(text.to_vec())),
             Self::Opaque(binary) => Ok(ascii(|out| step::put_binary_text(text, *binary, out))),
             Self::Array(array) => array_value(array, text),
+            Self::Java(step) => match (&**step, step::through_java(step, text)?) {
+                (Self::Date { .. }, Through::Day(days)) => Ok(Value::Integer(step::narrow(days))),
+                (Self::Time(unit), Through::Clock(micros)) => {
+                    Ok(Value::Integer(count_time(micros, *unit)))
+                }
+                (Self::Timestamp { unit, .. }, Through::Point(point)) => {
+                    Ok(Value::Integer(count_timestamp(point, *unit, true)?))
+                }
+                (_, Through::Same) => step.value(text),
+                _ => self.iso(text),
+            },
             _ => Err(Fault::Unrepresentable("a type with defaults")),
         }
     }
@@ -148,13 +159,13 @@ fn array_value(array: &Array, text: &[u8]) -> Result<Value, Fault> {
         let word = std::mem::take(word);
         let quoted = quoted.take().is_some();
         let value = if std::mem::take(nested) || (!quoted && word == "NULL") {
-            if !array.optional {
-                return Err(Fault::Unrepresentable("an array without NULL"));
+            if !array.nulls {
+                return Err(Fault::Unreadable("an array without NULL"));
             }
             Value::Null
         } else {
             match array.step.value(word.as_bytes()) {
-                Err(Fault::Unrepresentable(_)) if array.optional => Value::Null,
+                Err(Fault::Unrepresentable(_)) if array.nulls => Value::Null,
                 value => value?,
             }
         };

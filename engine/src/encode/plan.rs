@@ -36,6 +36,18 @@ pub struct Schemas {
     key_columns: Vec<usize>,
     /// The columns of a row in the value.
     value_columns: Vec<usize>,
+    /// Where the rows come from.
+    phase: Phase,
+}
+
+/// Where rows come from: Debezium reads a snapshot with other means than the stream, and with
+/// `penstock.compat=debezium` so it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// From a snapshot.
+    Copy,
+    /// From the stream.
+    Stream,
 }
 
 /// The ids that a registry gave to a table's schemas; 0 where the converter is not Avro.
@@ -165,10 +177,23 @@ struct Misfit {
 }
 
 impl Schemas {
-    /// What the records of `table` look like; `columns` is the filter of captured columns.
+    /// What the records of `table` look like in the stream; `columns` is the filter of captured
+    /// columns.
     ///
     /// Errors: something configured that is not supported.
     pub fn derive(
+        table: &Table,
+        columns: &Filter,
+        config: &config::Encode,
+    ) -> Result<Self, PlanError> {
+        Self::derive_for(Phase::Stream, table, columns, config)
+    }
+
+    /// The same in a snapshot or in the stream: with `penstock.compat=debezium` they may differ.
+    ///
+    /// Errors: as [`Self::derive`].
+    pub fn derive_for(
+        phase: Phase,
         table: &Table,
         columns: &Filter,
         config: &config::Encode,
@@ -185,6 +210,7 @@ impl Schemas {
         let settings = Settings {
             config,
             numeric: false,
+            phase,
         };
         key_columns.retain(|&at| mapping::map(&table.columns[at], settings).is_some());
         value_columns.retain(|&at| mapping::map(&table.columns[at], settings).is_some());
@@ -195,9 +221,11 @@ impl Schemas {
                     let column = &table.columns[at];
                     let mapped = mapping::map(column, settings)?;
                     Some(
-                        transform::apply(table, column, rules, mapped).map(|mapped| Field {
-                            name: adjust(&column.name, config.field_names, false),
-                            schema: mapped.schema,
+                        transform::apply(table, column, rules, settings, mapped).map(|mapped| {
+                            Field {
+                                name: adjust(&column.name, config.field_names, false),
+                                schema: mapped.schema,
+                            }
                         }),
                     )
                 })
@@ -231,6 +259,7 @@ impl Schemas {
             topic,
             key_columns,
             value_columns,
+            phase,
         })
     }
 
@@ -674,6 +703,7 @@ impl Plan<'_> {
         let settings = Settings {
             config: self.config,
             numeric,
+            phase: self.schemas.phase,
         };
         let failure = self.config.conversion_failure;
         let columns: Result<Box<[ColumnPlan]>, PlanError> = columns
@@ -683,7 +713,7 @@ impl Plan<'_> {
             .filter_map(|(index, (&cell, field))| {
                 let column = &self.table.columns[cell];
                 let mapped = mapping::map(column, settings)?;
-                let mapped = match transform::apply(self.table, column, rules, mapped) {
+                let mapped = match transform::apply(self.table, column, rules, settings, mapped) {
                     Ok(mapped) => mapped,
                     Err(error) => return Some(Err(error)),
                 };
@@ -705,8 +735,10 @@ impl Plan<'_> {
                     _ => None,
                 };
                 let null = masked.as_ref().unwrap_or(null);
+                let lost = matches!(mapped.step, Step::Lost).then_some(null);
                 let unavailable = masked
                     .as_ref()
+                    .or(lost)
                     .or(mapped.unavailable.as_ref())
                     .unwrap_or(null);
                 Some(Ok(ColumnPlan {
@@ -827,7 +859,7 @@ impl ColumnPlan {
             .take(BEGINS_MAX)
             .collect();
         let expected = fault.expected();
-        if matches!(fault, Fault::Unrepresentable(_)) && self.nulls {
+        if !matches!(fault, Fault::Malformed(_)) && self.nulls {
             if self.warns {
                 let Self {
                     table,
@@ -1054,6 +1086,7 @@ mod tests {
         let settings = Settings {
             config,
             numeric: false,
+            phase: Phase::Stream,
         };
         let value = |(column, text): (&Column, &Option<String>)| {
             let mapped = mapping::map(column, settings).unwrap();
@@ -1167,7 +1200,7 @@ mod tests {
             };
             let mut out = b"before".to_vec();
             let done = encoder.value(&event, &mut out);
-            let settings = Settings { config: &config, numeric: false };
+            let settings = Settings { config: &config, numeric: false, phase: Phase::Stream };
             let unwritable = |texts: &Option<Vec<Option<String>>>| {
                 let cells = texts.iter().flat_map(|texts| table.columns.iter().zip(texts));
                 cells.filter(|(column, _)| column.not_null).any(|(column, text)| {

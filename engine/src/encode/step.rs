@@ -93,6 +93,10 @@ pub(crate) enum Step {
     SparseVector,
     /// A one-dimensional array.
     Array(Box<Array>),
+    /// int2vector and oidvector; Debezium shows none of their elements.
+    Integers { shown: bool },
+    /// What another step makes of the value after a way through Java's `java.sql` classes.
+    Java(Box<Self>),
     /// The same text for every value, null too.
     Masked(Box<str>),
     /// The beginning of what another step makes.
@@ -101,6 +105,8 @@ pub(crate) enum Step {
     Hashed(Box<Hash>),
     /// A value whose form is known to be null: Debezium's answer to `bit(n)[]`.
     Null,
+    /// Any text as the empty one, of an optional column as null: Debezium's answer to `name`.
+    Lost,
 }
 
 /// The elements of an array.
@@ -108,8 +114,10 @@ pub(crate) enum Step {
 pub(crate) struct Array {
     /// Of one element.
     pub(crate) step: Step,
-    /// Whether an element may be null; where not, a null makes the whole array null.
+    /// Whether an element may be null in the schema.
     pub(crate) optional: bool,
+    /// Whether an element may be null; where not, a null makes the whole array null.
+    pub(crate) nulls: bool,
     /// Between elements: `,`, and `:` for PostGIS's types.
     pub(crate) delimiter: u8,
     /// Elements with escapes are spelled out here.
@@ -144,8 +152,6 @@ pub(crate) enum Bound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Millis,
-    /// Microseconds, of which the last three digits are zero: `time[]`.
-    MillisAsMicros,
     Micros,
     Nanos,
 }
@@ -164,6 +170,8 @@ pub(crate) enum Binary {
 pub(crate) enum Fault {
     /// The value has no form in the column's Connect type: NaN in a Decimal. Written as null.
     Unrepresentable(&'static str),
+    /// The same; and where it is an element, its whole array is written as null.
+    Unreadable(&'static str),
     /// Not the text or bytes of the type; what was expected.
     Malformed(&'static str),
 }
@@ -172,7 +180,9 @@ impl Fault {
     /// What was expected instead.
     pub(crate) fn expected(self) -> &'static str {
         match self {
-            Self::Unrepresentable(expected) | Self::Malformed(expected) => expected,
+            Self::Unrepresentable(expected)
+            | Self::Unreadable(expected)
+            | Self::Malformed(expected) => expected,
         }
     }
 }
@@ -276,6 +286,8 @@ impl Step {
             Self::Vector { single } => put_vector::<F>(text, *single, out)?,
             Self::SparseVector => put_sparse_vector::<F>(text, out)?,
             Self::Array(array) => array.text::<F>(text, out)?,
+            Self::Integers { shown } => put_integers::<F>(text, *shown, out)?,
+            Self::Java(step) => put_through_java::<F>(step, text, out)?,
             Self::Masked(stars) => F::string(out, stars.as_bytes()),
             Self::Cut { units, step } => put_cut::<F>(step, *units, text, out)?,
             Self::Hashed(hash) => F::ascii(out, |out| hash.put(text, out)),
@@ -283,6 +295,100 @@ impl Step {
         }
         Ok(())
     }
+}
+
+/// A value as Debezium gets it where it asks JDBC for an object: the elements of arrays, and dates
+/// in a snapshot.
+fn put_through_java<F: Form>(step: &Step, text: &[u8], out: &mut Vec<u8>) -> Done {
+    match (step, through_java(step, text)?) {
+        (Step::Date { .. }, Through::Day(days)) => F::integer(out, narrow(days)),
+        (_, Through::Day(days)) => put_date_text::<F>(days, out),
+        (Step::Time(unit), Through::Clock(micros)) => F::integer(out, count_time(micros, *unit)),
+        (_, Through::Clock(micros)) => put_clock_text::<F>(micros, out),
+        (Step::Timestamp { unit, .. }, Through::Point(point)) => {
+            F::integer(out, count_timestamp(point, *unit, true)?);
+        }
+        (Step::ZonedTimestamp(digits), Through::Point(point)) => {
+            put_zoned_timestamp::<F>(point, *digits, out);
+        }
+        (_, Through::Point(point)) => put_timestamp_text::<F>(point, out),
+        (_, Through::Same) => return step.text::<F>(text, out),
+    }
+    Ok(())
+}
+
+/// What `java.sql` made of a value.
+pub(crate) enum Through {
+    /// `java.sql.Date`: days since 1970.
+    Day(i64),
+    /// `java.sql.Time`: microseconds since midnight.
+    Clock(i64),
+    /// `java.sql.Timestamp`
+    Point(Point<Instant>),
+    /// What it was.
+    Same,
+}
+
+/// As Java narrows a count of days to 32 bits.
+#[allow(clippy::cast_possible_truncation, reason = "as Java does")]
+pub(crate) fn narrow(days: i64) -> i64 {
+    i64::from(days as i32)
+}
+
+/// Milliseconds are the least that `java.sql.Time` knows, seconds where there is a zone; days that
+/// do not exist, and numbers that `BigDecimal` does not have, cannot be read.
+pub(crate) fn through_java(step: &Step, text: &[u8]) -> Result<Through, Fault> {
+    const NO_DAY: Fault = Fault::Unreadable("a day of Java's calendar");
+    Ok(match step {
+        Step::Date { .. } | Step::DateText { .. } => {
+            Through::Day(time::through_java(parse_date(text)?).ok_or(NO_DAY)?)
+        }
+        Step::Time(_) | Step::TimeText => {
+            Through::Clock(parse_time(text)?.rem_euclid(86_400_000_000) / 1000 * 1000)
+        }
+        Step::ZonedTime => {
+            let micros =
+                time::parse_timetz(text).ok_or(Fault::Malformed("a time with a time zone"))?;
+            Through::Clock(micros / 1_000_000 * 1_000_000)
+        }
+        Step::Timestamp { .. } | Step::TimestampText => {
+            Through::Point(match parse_timestamp(text)? {
+                Point::At(instant) => Point::At(instant.from_julian()),
+                infinite => infinite,
+            })
+        }
+        Step::ZonedTimestamp(_) => {
+            let point = time::parse_timestamp(text, true)
+                .ok_or(Fault::Malformed("a timestamp with a time zone"))?;
+            Through::Point(match point {
+                Point::At(instant) => Point::At(instant.through_java().ok_or(NO_DAY)?),
+                Point::Past => Point::At(Instant::past_through_java()),
+                Point::Future => Point::Future,
+            })
+        }
+        Step::Decimal(_)
+        | Step::DecimalNumber(_)
+        | Step::DecimalVariable
+        | Step::DecimalDouble
+        | Step::DecimalText(_) => match number::parse(text) {
+            Ok(_) | Err(NotANumber::Malformed) => Through::Same,
+            Err(_) => return Err(Fault::Unreadable("a finite number")),
+        },
+        _ => Through::Same,
+    })
+}
+
+fn put_integers<F: Form>(text: &[u8], shown: bool, out: &mut Vec<u8>) -> Done {
+    let mark = F::open_array(out);
+    let mut count = 0;
+    for word in numbers(text).filter(|_| shown) {
+        let value = parse_integer(word).ok_or(NUMBER)?;
+        F::item(out, count);
+        F::integer_text(out, word, value);
+        count += 1;
+    }
+    F::close_array(out, mark, count);
+    Ok(())
 }
 
 /// Text is cut as text, bytes as bytes, after they were converted.
@@ -428,7 +534,6 @@ pub(crate) fn count_date(date: Point<i64>, wrap: bool) -> i64 {
 pub(crate) fn count_time(micros: i64, unit: Unit) -> i64 {
     match unit {
         Unit::Millis => micros / 1000,
-        Unit::MillisAsMicros => micros / 1000 * 1000,
         Unit::Micros => micros,
         Unit::Nanos => micros * 1000,
     }
@@ -441,16 +546,14 @@ const PAST_MS: i64 = -9_223_372_036_832_400;
 #[inline]
 pub(crate) fn count_timestamp(point: Point<Instant>, unit: Unit, wrap: bool) -> Result<i64, Fault> {
     let counted = match (point, unit) {
-        (Point::At(instant), Unit::Micros | Unit::MillisAsMicros) if wrap => {
-            Some(instant.micros_as_java())
-        }
-        (Point::At(instant), Unit::Micros | Unit::MillisAsMicros) => instant.micros(),
+        (Point::At(instant), Unit::Micros) if wrap => Some(instant.micros_as_java()),
+        (Point::At(instant), Unit::Micros) => instant.micros(),
         (Point::At(instant), Unit::Millis) => instant.millis(),
         (Point::At(instant), Unit::Nanos) => instant.nanos(),
         (Point::Future, Unit::Millis) => Some(FUTURE_MS),
         (Point::Past, Unit::Millis) => Some(PAST_MS),
-        (Point::Future, Unit::Micros | Unit::MillisAsMicros) => Some(FUTURE_MS * 1000),
-        (Point::Past, Unit::Micros | Unit::MillisAsMicros) => Some(PAST_MS * 1000),
+        (Point::Future, Unit::Micros) => Some(FUTURE_MS * 1000),
+        (Point::Past, Unit::Micros) => Some(PAST_MS * 1000),
         (Point::Future, Unit::Nanos) => Some(i64::MAX),
         (Point::Past, Unit::Nanos) => Some(i64::MIN),
     };
@@ -956,8 +1059,8 @@ impl Array {
     }
 
     pub(crate) fn null_element<F: Form>(&self, out: &mut Vec<u8>) -> Done {
-        if !self.optional {
-            return Err(Fault::Unrepresentable("an array without NULL"));
+        if !self.nulls {
+            return Err(Fault::Unreadable("an array without NULL"));
         }
         F::null(out);
         Ok(())
@@ -986,7 +1089,7 @@ impl Array {
             self.step.text::<F>(word, out)
         };
         match done {
-            Err(Fault::Unrepresentable(_)) if self.optional => {
+            Err(Fault::Unrepresentable(_)) if self.nulls => {
                 out.truncate(start);
                 F::null(out);
                 Ok(())
@@ -1164,6 +1267,7 @@ mod tests {
             Step::Array(Box::new(Array {
                 step,
                 optional,
+                nulls: optional,
                 delimiter: b',',
                 scratch: Mutex::default(),
             }))
@@ -1187,7 +1291,7 @@ mod tests {
         let labels = array(Step::Text, false);
         assert!(matches!(
             json(&labels, "{a,NULL}"),
-            Err(Fault::Unrepresentable(_))
+            Err(Fault::Unreadable(_))
         ));
         let decimals = array(Step::Decimal(2), true);
         assert_eq!(

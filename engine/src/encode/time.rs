@@ -95,6 +95,62 @@ pub(crate) fn date_from_postgres(days: i32) -> Point<i64> {
     }
 }
 
+/// What a date is after a way through Java's `java.sql.Date`: in the calendar with Julian days
+/// before 1582-10-15, so that days that calendar does not have move on by ten, and with the year of
+/// its era alone, so that years BC are years AD. None: the year of the same number has no such day.
+pub(crate) fn through_java(date: Point<i64>) -> Option<i64> {
+    let days = match date {
+        Point::Future => return Some(days_of(292_278_994, 8, 16)),
+        Point::Past => return Some(days_of(292_269_055, 12, 2)),
+        Point::At(days) => days,
+    };
+    let (year, month, day) = date_of(days);
+    let (month, day) = (i64::try_from(month).ok()?, i64::try_from(day).ok()?);
+    let year = if year <= 0 { 1 - year } else { year };
+    let moved = days_of(year, month, day);
+    // 29 February of a year without one comes out as 1 March.
+    (date_of(moved).1 == u64::try_from(month).ok()?).then_some(match (year, month, day) {
+        (1582, 10, 5..=14) => moved + 10,
+        _ => moved,
+    })
+}
+
+impl Instant {
+    /// What a timestamp is after a way through Java's `java.sql.Timestamp`: before 1582-10-15 its
+    /// date is read as a Julian one.
+    pub(crate) fn from_julian(self) -> Self {
+        let days = self.seconds.div_euclid(DAY_S);
+        if days >= days_of(1582, 10, 15) {
+            return self;
+        }
+        let (year, month, _) = date_of(days);
+        // Leap days of the two calendars, counted in years that begin in March.
+        let year = year - i64::from(month <= 2);
+        let centuries = year.div_euclid(100) - year.div_euclid(400) - 2;
+        Self {
+            seconds: self.seconds + centuries * DAY_S,
+            ..self
+        }
+    }
+
+    /// A timestamp's date as [`through_java`] has it, and its clock as it is.
+    pub(crate) fn through_java(self) -> Option<Self> {
+        let days = through_java(Point::At(self.seconds.div_euclid(DAY_S)))?;
+        Some(Self {
+            seconds: days * DAY_S + self.seconds.rem_euclid(DAY_S),
+            ..self
+        })
+    }
+
+    /// `-infinity` after that way: a time of day in the year of its era.
+    pub(crate) fn past_through_java() -> Self {
+        Self {
+            seconds: days_of(292_269_055, 12, 2) * DAY_S + 23 * 3600,
+            micros: 0,
+        }
+    }
+}
+
 /// Takes what is left of a text from its front.
 struct Cursor<'b>(&'b [u8]);
 
@@ -624,6 +680,45 @@ mod tests {
             "infinit",
         ] {
             assert_eq!(parse_date(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn dates_that_went_through_java() {
+        let java = |text: &str| through_java(parse_date(text.as_bytes()).unwrap());
+        for (date, expected) in [
+            ("2020-02-29", Some("2020-02-29")),
+            ("1582-10-15", Some("1582-10-15")),
+            ("1582-10-14", Some("1582-10-24")),
+            ("1582-10-05", Some("1582-10-15")),
+            ("1582-10-04", Some("1582-10-04")),
+            ("4713-01-01 BC", Some("4713-01-01")),
+            ("0001-12-31 BC", Some("0001-12-31")),
+            ("0005-02-29 BC", None),
+            ("5874897-12-31", Some("+5874897-12-31")),
+        ] {
+            let shown = java(date).map(|days| text(|out| put_date(out, days)));
+            assert_eq!(shown.as_deref(), expected, "{date}");
+        }
+        // As Java narrows them to 32 bits.
+        #[allow(clippy::cast_possible_truncation, reason = "as Java does")]
+        let narrow = |text: &str| java(text).map(|days| days as i32);
+        assert_eq!(narrow("infinity"), Some(-622_191_234));
+        assert_eq!(narrow("-infinity"), Some(-625_821_272));
+        for (timestamp, expected) in [
+            ("1582-10-10 01:02:03.5", "1582-10-20T01:02:03"),
+            ("1582-10-04 00:00:00", "1582-10-14T00:00:00"),
+            ("1000-01-01 00:00:00", "1000-01-06T00:00:00"),
+            ("0005-02-29 00:00:00 BC", "-0004-02-27T00:00:00"),
+            ("0044-03-15 12:00:00 BC", "-0043-03-13T12:00:00"),
+            ("4713-01-01 00:00:00 BC", "-4713-11-24T00:00:00"),
+            ("1582-10-15 00:00:00", "1582-10-15T00:00:00"),
+        ] {
+            let Some(Point::At(instant)) = parse_timestamp(timestamp.as_bytes(), false) else {
+                panic!("{timestamp}")
+            };
+            let shown = text(|out| put_date_time(out, instant.from_julian().seconds));
+            assert_eq!(shown, expected, "{timestamp}");
         }
     }
 

@@ -5,10 +5,11 @@
 //! Source: the Debezium PostgreSQL connector 3.6.3, observed.
 
 use md5::{Digest, Md5};
-use sha2::{Sha224, Sha256, Sha384, Sha512};
+use sha1::Sha1;
+use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 
 use super::form::put_hex;
-use super::mapping::{self, Mapped};
+use super::mapping::{self, Mapped, Settings};
 use super::plan::PlanError;
 use super::schema::{Field, Kind, Schema, Value};
 use super::step::Step;
@@ -32,10 +33,13 @@ pub(crate) struct Hash {
 #[derive(Debug, Clone, Copy)]
 enum Algorithm {
     Md5,
+    Sha1,
     Sha224,
     Sha256,
     Sha384,
     Sha512,
+    Sha512On224,
+    Sha512On256,
 }
 
 impl Algorithm {
@@ -43,6 +47,9 @@ impl Algorithm {
     fn named(name: &str) -> Option<Self> {
         match name.to_ascii_uppercase().as_str() {
             "MD5" => Some(Self::Md5),
+            "SHA" | "SHA1" | "SHA-1" => Some(Self::Sha1),
+            "SHA-512/224" => Some(Self::Sha512On224),
+            "SHA-512/256" => Some(Self::Sha512On256),
             "SHA-224" => Some(Self::Sha224),
             "SHA-256" => Some(Self::Sha256),
             "SHA-384" => Some(Self::Sha384),
@@ -58,6 +65,9 @@ impl Hash {
         let mark = out.len();
         match self.algorithm {
             Algorithm::Md5 => self.put_digest::<Md5>(value, out),
+            Algorithm::Sha1 => self.put_digest::<Sha1>(value, out),
+            Algorithm::Sha512On224 => self.put_digest::<Sha512_224>(value, out),
+            Algorithm::Sha512On256 => self.put_digest::<Sha512_256>(value, out),
             Algorithm::Sha224 => self.put_digest::<Sha224>(value, out),
             Algorithm::Sha256 => self.put_digest::<Sha256>(value, out),
             Algorithm::Sha384 => self.put_digest::<Sha384>(value, out),
@@ -148,11 +158,16 @@ pub(crate) fn apply(
     table: &Table,
     column: &Column,
     rules: &[ColumnRule],
+    settings: Settings<'_>,
     mut mapped: Mapped,
 ) -> Result<Mapped, PlanError> {
     let (schema, name) = (&table.schema, &table.name);
+    let type_name = match settings.as_jdbc() {
+        true => jdbc_type_name(column),
+        false => column.pg_type.name.clone(),
+    };
     let by_name = format!("{schema}.{name}.{}", column.name);
-    let by_type = format!("{schema}.{name}.{}", column.pg_type.name);
+    let by_type = format!("{schema}.{name}.{type_name}");
     let matching = rules
         .iter()
         .filter(|rule| match rule.action {
@@ -211,16 +226,20 @@ pub(crate) fn apply(
             }
         }
         ColumnAction::PropagateType | ColumnAction::PropagateDatatype => {
-            let (length, scale) = length_and_scale(&column.pg_type, column.typmod);
-            mapped.schema = mapped
+            let unlimited = type_name == "numeric" && column.typmod < 4;
+            let (length, scale) = match length_and_scale(&column.pg_type, column.typmod) {
+                _ if settings.as_jdbc() && unlimited => (0, None),
+                (length, scale) => (length, Some(scale)),
+            };
+            const OF: &str = "__debezium.source.column";
+            let mut schema = mapped
                 .schema
-                .with(
-                    "__debezium.source.column.type",
-                    column.pg_type.name.to_uppercase(),
-                )
-                .with("__debezium.source.column.length", length.to_string())
-                .with("__debezium.source.column.scale", scale.to_string())
-                .with("__debezium.source.column.name", &*column.name);
+                .with(&format!("{OF}.type"), type_name.to_uppercase())
+                .with(&format!("{OF}.length"), length.to_string());
+            if let Some(scale) = scale {
+                schema = schema.with(&format!("{OF}.scale"), scale.to_string());
+            }
+            mapped.schema = schema.with(&format!("{OF}.name"), &*column.name);
         }
     }
     Ok(mapped)
@@ -252,6 +271,23 @@ fn declared_length(column: &Column) -> Option<usize> {
         .flatten()
 }
 
+/// The type's name as PostgreSQL's JDBC driver reports it of a table's columns: with its schema
+/// where that is not searched, and what a sequence makes of an integer.
+fn jdbc_type_name(column: &Column) -> String {
+    let PgType { schema, name, .. } = &*column.pg_type;
+    if !["pg_catalog", "public"].contains(&schema.as_str()) {
+        return format!("\"{schema}\".\"{name}\"");
+    }
+    let counts = |default: &String| default.contains("nextval(");
+    match (name.as_str(), column.default.as_ref().is_some_and(counts)) {
+        ("int2", true) => "smallserial",
+        ("int4", true) => "serial",
+        ("int8", true) => "bigserial",
+        (name, _) => name,
+    }
+    .to_owned()
+}
+
 fn cut_value(value: Value, units: usize) -> Value {
     match value {
         Value::String(text) => {
@@ -267,6 +303,7 @@ fn cut_value(value: Value, units: usize) -> Value {
 
 /// Length and scale as PostgreSQL's JDBC driver reports them.
 fn length_and_scale(pg_type: &PgType, typmod: i32) -> (i32, i32) {
+    let (pg_type, typmod, _) = mapping::resolve(pg_type, typmod);
     let (pg_type, typmod) = match &pg_type.kind {
         TypeKind::Array { element } => (&**element, typmod),
         _ => (pg_type, typmod),

@@ -24,6 +24,7 @@ use crate::capture::relations::Table;
 use crate::capture::row::{Cell, RowIndex};
 use crate::config::Operation;
 use crate::encode::envelope::{SnapshotMark, SourceBlock};
+use crate::encode::plan::Phase;
 use crate::net;
 use crate::progress::offsets::SnapshotPosition;
 
@@ -79,7 +80,7 @@ pub(super) async fn run(
                 config,
                 ..
             } = &mut *pipe;
-            prepare(table, registry, outlet, config).await?
+            prepare(Phase::Copy, table, registry, outlet, config).await?
         };
         copy.tables.push(captured);
         pipe.established.set(true);
@@ -269,7 +270,8 @@ impl Copy {
 
     fn emit(&mut self, pipe: &mut Pipe, held: &Held, mark: SnapshotMark) -> Result<(), Error> {
         let event = self.event(held.index.row(&held.line), mark);
-        pipe.outlet.change(&self.tables[held.table], &event)
+        pipe.outlet.change(&self.tables[held.table], &event)?;
+        Ok(())
     }
 
     fn send(
@@ -280,7 +282,8 @@ impl Copy {
         mark: SnapshotMark,
     ) -> Result<(), Error> {
         let event = self.event(self.index.row(line), mark);
-        pipe.outlet.change(&self.tables[at], &event)
+        pipe.outlet.change(&self.tables[at], &event)?;
+        Ok(())
     }
 
     fn event<'b>(&self, row: crate::capture::row::Row<'b>, snapshot: SnapshotMark) -> RowEvent<'b> {

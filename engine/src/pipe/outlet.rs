@@ -12,7 +12,7 @@ use super::tables::Captured;
 use super::unsent::{Large, Policy, Refusals, Unsent, Why, key_of};
 use crate::capture::row::Row;
 use crate::config::{Compression, Config, Operation};
-use crate::encode::envelope::SourceBlock;
+use crate::encode::envelope::{SourceBlock, TransactionBlock};
 use crate::encode::plan::{ColumnError, Event};
 use crate::net;
 use crate::produce::{self, Driver, Producer, TopicId};
@@ -66,6 +66,13 @@ pub(super) struct RowEvent<'b> {
     pub before: Option<Row<'b>>,
     pub after: Option<Row<'b>>,
     pub source: SourceBlock<'b>,
+}
+
+/// How many events of its transaction a change is: one, or two where it moves a row to another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Events {
+    One,
+    Two,
 }
 
 impl Outlet {
@@ -132,14 +139,50 @@ impl Outlet {
         self.appended
     }
 
+    /// How many events a change is that was sent before. One whose key has no form was left out,
+    /// and counted once.
+    pub(super) fn events_of(&mut self, table: &Captured, change: &RowEvent<'_>) -> Events {
+        let RowEvent {
+            before, after, op, ..
+        } = *change;
+        let (Operation::Update, Some(old), Some(new)) = (op, before, after) else {
+            return Events::One;
+        };
+        self.key.clear();
+        encode_key(table, new, &mut self.key)
+            .and_then(|has_key| self.rekeys(table, has_key, old, new))
+            .unwrap_or(Events::One)
+    }
+
+    /// Whether an update changes the key, which lies in `self.key`; the old one is left in
+    /// `self.old_key` then.
+    #[inline]
+    fn rekeys(
+        &mut self,
+        table: &Captured,
+        has_key: bool,
+        old: Row<'_>,
+        new: Row<'_>,
+    ) -> Result<Events, ColumnError> {
+        let encoder = &table.encoder;
+        if has_key && encoder.old_rows_have_key() && !encoder.same_key(old, new) {
+            self.old_key.clear();
+            encode_key(table, old, &mut self.old_key)?;
+            if self.old_key != self.key {
+                return Ok(Events::Two);
+            }
+        }
+        Ok(Events::One)
+    }
+
     /// The record of one change; for a key that changed and for a deletion, the records.
     ///
     /// Errors: the row's, unless such rows are to be left out; the producer's.
     #[inline]
-    pub(super) fn change(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Error> {
+    pub(super) fn change(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<Events, Error> {
         match self.records(table, change) {
-            Ok(()) => Ok(()),
-            Err(fault) => self.unsent(table, change, fault),
+            Ok(events) => Ok(events),
+            Err(fault) => self.unsent(table, change, fault).map(|()| Events::One),
         }
     }
 
@@ -197,7 +240,7 @@ impl Outlet {
     }
 
     #[inline]
-    fn records(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Fault> {
+    fn records(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<Events, Fault> {
         let RowEvent {
             op,
             before,
@@ -205,16 +248,12 @@ impl Outlet {
             source,
         } = *change;
         self.key.clear();
-        match (op, before, after) {
+        let written = match (op, before, after) {
             (Operation::Update, Some(old), Some(new)) => {
                 let has_key = encode_key(table, new, &mut self.key)?;
-                let encoder = &table.encoder;
-                if has_key && encoder.old_rows_have_key() && !encoder.same_key(old, new) {
-                    self.old_key.clear();
-                    encode_key(table, old, &mut self.old_key)?;
-                    if self.old_key != self.key {
-                        return self.rekey(table, old, new, source);
-                    }
+                if self.rekeys(table, has_key, old, new)? == Events::Two {
+                    self.rekey(table, old, new, source)?;
+                    return Ok(Events::Two);
                 }
                 self.write(table, has_key, None, &self.event(change))
             }
@@ -229,11 +268,12 @@ impl Outlet {
             }
             // A truncation: no row, no key.
             _ => self.write(table, false, None, &self.event(change)),
-        }
+        };
+        written.map(|()| Events::One)
     }
 
     /// A key that changed: the old one is deleted, with its tombstone, and the new one created.
-    /// The headers tell each of the other.
+    /// The headers tell each of the other, and they are two events of their transaction.
     fn rekey(
         &mut self,
         table: &Captured,
@@ -259,11 +299,19 @@ impl Outlet {
         std::mem::swap(&mut self.key, &mut self.old_key);
         header.clear();
         table.encoder.key_header(old, &mut header)?;
+        let transaction = source.transaction.map(|block| TransactionBlock {
+            total_order: block.total_order + 1,
+            collection_order: block.collection_order + 1,
+            ..block
+        });
         let create = Event {
             op: Operation::Create,
             before: None,
             after: Some(new),
-            source,
+            source: SourceBlock {
+                transaction,
+                ..source
+            },
             now_ns,
         };
         self.write(table, true, Some((OLD_KEY, &header)), &create)?;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::error::{Blame, Error};
 use super::keeper::Keeper;
 use super::notices::Of;
-use super::outlet::RowEvent;
+use super::outlet::{Events, RowEvent};
 use super::tables::Announced;
 use super::unsent::{Unsent, Why, key_of_head};
 use super::{Pipe, UNIX_TO_PG_US};
@@ -26,7 +26,7 @@ use crate::capture::error::{PgError, PgFault};
 use crate::capture::inbox::Inbox;
 use crate::capture::pace::{self, Pace};
 use crate::capture::stream::{ChangeKind, Decoder, Incoming, RowChange};
-use crate::config::Operation;
+use crate::config::{Compat, Operation};
 use crate::encode::envelope::{SnapshotMark, SourceBlock, TransactionBlock};
 use crate::net;
 use crate::progress::offsets::{MessageType, StreamPosition};
@@ -44,6 +44,9 @@ const MESSAGES: &str = "message";
 const LARGE: usize = 256 << 10;
 /// Of a message that is too large, how much is waited for: its key is mostly there.
 const HEAD: usize = 64 << 10;
+/// The same, as Debezium does: a Java object of this class, and where it lies.
+const JAVA_MESSAGES: &str =
+    "io.debezium.connector.postgresql.LogicalDecodingMessageMonitor$LogicalDecodingMessageId@0";
 
 /// Where the stream begins, and what of it was sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -531,7 +534,8 @@ impl Stream {
         };
         for &relation in relations {
             let seen = transaction.count(lsn, MessageType::Truncate);
-            if was_sent(&mut self.inside, lsn, seen) || pipe.skips(Operation::Truncate) {
+            let sent = was_sent(&mut self.inside, lsn, seen);
+            if pipe.skips(Operation::Truncate) {
                 continue;
             }
             let Some(table) = pipe.tables.captured(relation)? else {
@@ -539,6 +543,9 @@ impl Stream {
             };
             let metadata = pipe.config.capture.transaction_metadata;
             let block = transaction.number(metadata, lsn, &table.name);
+            if sent {
+                continue;
+            }
             let event = RowEvent {
                 op: Operation::Truncate,
                 before: None,
@@ -853,7 +860,10 @@ fn row(
     };
     let lsn = change.lsn;
     let seen = transaction.count(lsn, kind);
-    if inside.is_some() && was_sent(inside, lsn, seen) {
+    let sent = inside.is_some() && was_sent(inside, lsn, seen);
+    let metadata = pipe.config.capture.transaction_metadata;
+    // What was sent before is counted all the same.
+    if sent && !metadata {
         return Ok(());
     }
     if pipe.skips(op) {
@@ -869,7 +879,6 @@ fn row(
     {
         return Ok(());
     }
-    let metadata = pipe.config.capture.transaction_metadata;
     let block = transaction.number(metadata, lsn, &table.name);
     let event = RowEvent {
         op,
@@ -877,7 +886,15 @@ fn row(
         after: change.new,
         source: transaction.source(lsn, last_commit, block),
     };
-    pipe.outlet.change(table, &event)
+    let events = if sent {
+        pipe.outlet.events_of(table, &event)
+    } else {
+        pipe.outlet.change(table, &event)?
+    };
+    if events == Events::Two {
+        transaction.number(metadata, lsn, &table.name);
+    }
+    Ok(())
 }
 
 /// What a message outside of transactions is told of them.
@@ -922,10 +939,14 @@ fn emit_message(
         return Err(out_of_order("a message of a transaction outside of any"));
     };
     let seen = transaction.count(lsn, MessageType::Message);
+    let counted = match config.encode.compat {
+        Compat::Correct => MESSAGES,
+        Compat::Debezium => JAVA_MESSAGES,
+    };
+    let block = transaction.number(metadata, lsn, counted);
     if was_sent(inside, lsn, seen) {
         return Ok(());
     }
-    let block = transaction.number(metadata, lsn, MESSAGES);
     let source = transaction.source(lsn, since.last_commit, block);
     notices.message(outlet, config, &source, content)
 }

@@ -13,7 +13,7 @@ use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
 use crate::config::{self, Config, Converter, Filter, SubjectName};
-use crate::encode::plan::{RowEncoder, SchemaIds, Schemas};
+use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
 use crate::encode::schema::Schema;
 use crate::net;
@@ -306,7 +306,7 @@ impl Tables {
         });
         let place = place.unwrap_or(self.captured.len());
         if !known {
-            let captured = prepare(table, registries, outlet, config).await?;
+            let captured = prepare(Phase::Stream, table, registries, outlet, config).await?;
             self.put(place, captured);
         }
         self.by_oid.insert(oid, place);
@@ -330,6 +330,7 @@ pub(super) fn reads_binary(table: &Table, config: &Config) -> bool {
 
 /// Compiles a table's encoder: schemas derived, registered, and the topic known to the producer.
 pub(super) async fn prepare(
+    phase: Phase,
     table: Table,
     registries: &mut Registries,
     outlet: &mut Outlet,
@@ -343,7 +344,7 @@ pub(super) async fn prepare(
             error,
         )
     };
-    let schemas = Schemas::derive(&table, &config.capture.columns, &config.encode)
+    let schemas = Schemas::derive_for(phase, &table, &config.capture.columns, &config.encode)
         .map_err(|error| refuse(&error))?;
     let ids = registries.ids(&schemas).await?;
     let encoder = RowEncoder::compile(&table, &schemas, &config.encode, database, ids)

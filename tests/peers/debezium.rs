@@ -1,0 +1,530 @@
+//! What the real Debezium emitted for a script, and what the whole pipe makes of the same script:
+//! a real PostgreSQL, a real Kafka, record after record in the same order.
+//!
+//! `tests/golden/debezium/NOTE.md` says how it was captured. Left out of the comparison is what no
+//! two runs have in common: LSNs, transaction ids, clocks, the version, and the database's name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::judge::{self, Format, Record};
+use crate::kafka::{self, Kafka};
+use crate::penstock::Penstock;
+use crate::postgres::{Database, Postgres, SUPERUSER, Version};
+use crate::registry::Registry;
+use crate::{Properties, root};
+
+const SOON: Duration = Duration::from_secs(60);
+const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
+const AVRO: &str = "io.confluent.connect.avro.AvroConverter";
+
+/// One captured run, and how it is repeated.
+#[derive(Debug, Clone)]
+pub struct Capture {
+    /// Below `tests/golden/debezium`; empty: there.
+    folder: &'static str,
+    /// Its properties and records.
+    name: &'static str,
+    version: Version,
+    compat: &'static str,
+    setup: String,
+    stream: String,
+    /// `table.column`s that are left out on both sides.
+    without: Vec<String>,
+    /// The same for whole topics.
+    without_topics: Vec<&'static str>,
+    /// Connector properties beside the capture's own.
+    more: Vec<(&'static str, String)>,
+}
+
+/// A record as it is compared.
+struct Shown {
+    topic: String,
+    key: Value,
+    value: Value,
+    headers: Vec<String>,
+    /// Where the capture says it; the partitioner chooses elsewhere.
+    partition: Option<i64>,
+}
+
+impl Capture {
+    /// A run on PostgreSQL 15, as it was captured, with `penstock.compat=debezium`.
+    ///
+    /// Panics when there is none.
+    #[must_use]
+    pub fn of(folder: &'static str, name: &'static str) -> Self {
+        let read = |file: &str| {
+            let path = directory(folder).join(file);
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+        };
+        Self {
+            folder,
+            name,
+            version: Version::Major(15),
+            compat: "debezium",
+            setup: read("types.sql"),
+            stream: read("stream.sql"),
+            without: Vec::new(),
+            without_topics: Vec::new(),
+            more: Vec::new(),
+        }
+    }
+
+    /// On another PostgreSQL.
+    #[must_use]
+    pub fn on(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// With `penstock.compat=correct`, our default.
+    #[must_use]
+    pub fn correct(mut self) -> Self {
+        self.compat = "correct";
+        self
+    }
+
+    /// With one more property of the connector.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.more.push((name, value.to_string()));
+        self
+    }
+
+    /// Without a column's value and schema, on both sides.
+    #[must_use]
+    pub fn without(mut self, columns: &[&str]) -> Self {
+        self.without
+            .extend(columns.iter().map(|column| (*column).to_owned()));
+        self
+    }
+
+    /// Without a topic, on both sides.
+    #[must_use]
+    pub fn without_topic(mut self, topic: &'static str) -> Self {
+        self.without_topics.push(topic);
+        self
+    }
+
+    /// With other texts of the scripts.
+    #[must_use]
+    pub fn edit(mut self, edit: impl Fn(String) -> String) -> Self {
+        self.setup = edit(self.setup);
+        self.stream = edit(self.stream);
+        self
+    }
+
+    fn captured(&self) -> Vec<Value> {
+        let file = directory(self.folder).join(format!("{}.jsonl", self.name));
+        let text = fs::read_to_string(file).expect("a capture");
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+            .filter(|record| {
+                let topic = record["topic"].as_str().expect("a topic");
+                !self.without_topics.contains(&topic)
+            })
+            .collect()
+    }
+
+    /// Compares records, in order, whose keys and values are `JsonConverter`'s with schemas.
+    ///
+    /// Panics with the differences.
+    pub fn json(&self) {
+        let worker = Properties::default()
+            .with("key.converter", JSON)
+            .with("value.converter", JSON);
+        let captured = self.captured();
+        let (database, records) = self.run(&worker, Format::Json, captured.len());
+        self.compare(&database.name, shown(&records), captured_json(&captured));
+    }
+
+    /// The same without schemas.
+    ///
+    /// Panics with the differences.
+    pub fn plain(&self) {
+        let worker = Properties::default()
+            .with("key.converter", JSON)
+            .with("key.converter.schemas.enable", false)
+            .with("value.converter", JSON)
+            .with("value.converter.schemas.enable", false);
+        let captured = self.captured();
+        let (database, records) = self.run(&worker, Format::Json, captured.len());
+        let theirs = captured.iter().map(|record| Shown {
+            key: record["keyPlain"].clone(),
+            value: record["valuePlain"].clone(),
+            ..captured_shown(record)
+        });
+        self.compare(&database.name, shown(&records), theirs.collect());
+    }
+
+    /// Compares records whose keys and values are Confluent's Avro, as fastavro reads them, and
+    /// the schema texts, as they were registered.
+    ///
+    /// `unreadable` tables are not captured: Debezium's own Avro of them cannot be read. The first
+    /// and the last row of the snapshot are others without them.
+    ///
+    /// Panics with the differences.
+    pub fn avro(mut self, unreadable: &[&str]) {
+        let registry = Registry::start();
+        let worker = Properties::default()
+            .with("key.converter", AVRO)
+            .with("key.converter.schema.registry.url", registry.url())
+            .with("value.converter", AVRO)
+            .with("value.converter.schema.registry.url", registry.url());
+        let reads = |topic: &str| {
+            !unreadable
+                .iter()
+                .any(|table| topic == format!("srv.{table}"))
+        };
+        let file = directory(self.folder).join(format!("{}.jsonl", self.name));
+        let captured = self.captured();
+        let theirs: Vec<_> = judge::captured(&file)
+            .into_iter()
+            .zip(&captured)
+            .filter(|((topic, _, _), _)| reads(topic))
+            .collect();
+        if !unreadable.is_empty() {
+            self.more.push(("table.exclude.list", unreadable.join(",")));
+        }
+        let (database, records) = self.run(&worker, Format::Avro(registry.url()), theirs.len());
+        let marked = |mut shown: Shown| {
+            if let Some(mark) = shown.value.pointer_mut("/source/snapshot") {
+                *mark = (*mark != "false").into();
+            }
+            shown
+        };
+        let ours = shown(&records).into_iter().map(marked).collect();
+        let read = theirs.iter().map(|((_, key, value), record)| Shown {
+            key: key.clone(),
+            value: value.clone(),
+            ..captured_shown(record)
+        });
+        self.compare(&database.name, ours, read.map(marked).collect());
+
+        let texts = |part: &str| {
+            let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (_, record) in &theirs {
+                let schema = &record[part];
+                let topic = record["topic"].as_str().expect("a topic");
+                if !schema.is_null() {
+                    texts
+                        .entry(topic.to_owned())
+                        .or_default()
+                        .push(schema.to_string());
+                }
+            }
+            texts
+        };
+        let of_ours = |part: fn(&Record) -> &Option<String>| {
+            let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for record in &records {
+                if let Some(text) = part(record) {
+                    let topic = record.topic.clone();
+                    texts.entry(topic).or_default().push(text.clone());
+                }
+            }
+            texts
+        };
+        assert_eq!(of_ours(|record| &record.key_schema), texts("keyAvroSchema"));
+        assert_eq!(
+            of_ours(|record| &record.value_schema),
+            texts("valueAvroSchema")
+        );
+    }
+
+    /// The scripts through the whole pipe, as the properties of the capture say. The position that
+    /// is left behind is the one that Debezium would leave.
+    fn run(
+        &self,
+        worker: &Properties,
+        format: Format<'_>,
+        count: usize,
+    ) -> (Database<'static>, Vec<Record>) {
+        // A broker of its own: the topics' names are the capture's.
+        let kafka = Kafka::start(kafka::NEWEST);
+        let server = Postgres::shared(self.version);
+        let database = server.database("golden");
+        database.script(&self.setup);
+        let file = directory(self.folder).join(format!("properties/{}.properties", self.name));
+        let connector = Properties::parse(&fs::read_to_string(file).expect("properties"))
+            .with("slot.name", &database.name)
+            .with("database.port", server.port())
+            .with("database.user", SUPERUSER.0)
+            .with("database.password", SUPERUSER.1)
+            .with("database.dbname", &database.name)
+            .with("penstock.compat", self.compat);
+        let connector = self
+            .more
+            .iter()
+            .fold(connector, |connector, (name, value)| {
+                connector.with(name, value)
+            });
+        let worker = worker.clone().with("bootstrap.servers", kafka.bootstrap());
+        let mut pipe = Penstock::standalone(&worker, &[&connector]);
+        // The slot is active while the snapshot is read, too.
+        pipe.wait_for(&["snapshot is complete"], SOON);
+        database.script(&self.stream);
+        let bootstrap = kafka.bootstrap();
+        let topics = r"(srv\.|__debezium).*";
+        let records = judge::try_read(&bootstrap, topics, format, count, SOON);
+        let records = records.unwrap_or_else(|error| panic!("{error}\n{}", pipe.log()));
+        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+        let positions = judge::read(&bootstrap, "penstock-offsets", Format::Json, 1, SOON);
+        check_positions(&positions);
+        (database, records)
+    }
+
+    /// Topic by topic, since the broker keeps no order between them.
+    fn compare(&self, database: &str, ours: Vec<Shown>, theirs: Vec<Shown>) {
+        let by_topic = |all: Vec<Shown>| {
+            let mut topics: BTreeMap<String, Vec<(String, Option<i64>)>> = BTreeMap::new();
+            for mut shown in all {
+                if shown.topic == "srv.transaction" {
+                    shown.key = "of the run".into();
+                }
+                mask(&mut shown.key, database);
+                mask(&mut shown.value, database);
+                for column in &self.without {
+                    let (table, column) = column.split_once('.').expect("table.column");
+                    if table == "*" || shown.topic.ends_with(&format!(".{table}")) {
+                        leave_out(&mut shown.key, column);
+                        leave_out(&mut shown.value, column);
+                    }
+                }
+                let line = json!({
+                    "key": shown.key, "value": shown.value, "headers": shown.headers,
+                });
+                topics
+                    .entry(shown.topic)
+                    .or_default()
+                    .push((line.to_string(), shown.partition));
+            }
+            topics
+        };
+        let (ours, theirs) = (by_topic(ours), by_topic(theirs));
+        let mut differences = Vec::new();
+        for (topic, theirs) in &theirs {
+            let ours = ours.get(topic).map_or(&[][..], Vec::as_slice);
+            for index in 0..ours.len().max(theirs.len()) {
+                let (our, their) = (ours.get(index), theirs.get(index));
+                let texts = [our, their].map(|of| of.map(|(line, _)| line));
+                if texts[0] != texts[1] {
+                    let [our, their] = texts;
+                    differences.push(format!("{topic} {index}: {}", first_difference(our, their)));
+                }
+                if let (Some((_, Some(our))), Some((_, Some(their)))) = (our, their)
+                    && our != their
+                {
+                    differences.push(format!("{topic} {index}: partition {our}, not {their}"));
+                }
+            }
+        }
+        for topic in ours.keys().filter(|topic| !theirs.contains_key(*topic)) {
+            differences.push(format!("{topic}: Debezium has no such topic"));
+        }
+        assert!(
+            differences.is_empty(),
+            "{}: {} records differ:\n{}",
+            self.name,
+            differences.len(),
+            differences.join("\n")
+        );
+    }
+}
+
+fn directory(folder: &str) -> PathBuf {
+    root().join("tests/golden/debezium").join(folder)
+}
+
+fn captured_json(captured: &[Value]) -> Vec<Shown> {
+    captured.iter().map(captured_shown).collect()
+}
+
+fn captured_shown(record: &Value) -> Shown {
+    Shown {
+        topic: record["topic"].as_str().expect("a topic").to_owned(),
+        key: record["key"].clone(),
+        value: record["value"].clone(),
+        headers: record["headers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|header| header_text(header["key"].as_str()?, header["hex"].as_str()))
+            .collect(),
+        partition: record["partition"].as_i64(),
+    }
+}
+
+fn shown(records: &[Record]) -> Vec<Shown> {
+    records
+        .iter()
+        .map(|record| Shown {
+            topic: record.topic.clone(),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: record
+                .headers
+                .iter()
+                .filter_map(|(name, value)| {
+                    let hex = value.as_ref().map(|value| {
+                        value
+                            .bytes()
+                            .map(|byte| format!("{byte:02x}"))
+                            .collect::<String>()
+                    });
+                    header_text(name, hex.as_deref())
+                })
+                .collect(),
+            partition: Some(record.partition),
+        })
+        .collect()
+}
+
+/// A header with its bytes, where they are not the run's own.
+fn header_text(name: &str, hex: Option<&str>) -> Option<String> {
+    let of_the_run = name.ends_with(".runId") || ["__lsn", "__source_ts_ms"].contains(&name);
+    let value = if of_the_run { None } else { hex };
+    Some(format!("{name}={}", value.unwrap_or("-")))
+}
+
+/// Every position has the members that Debezium's has in the same state, and the last one lies
+/// behind a transaction.
+fn check_positions(positions: &[Record]) {
+    let stored: Vec<_> = positions
+        .iter()
+        .map(|position| {
+            let key = position.key[1].as_object().expect("a source partition");
+            assert_eq!(
+                key.iter().collect::<Vec<_>>(),
+                [(&"server".to_owned(), &json!("srv"))]
+            );
+            position.value.as_object().expect("a source offset")
+        })
+        .collect();
+    for offset in &stored {
+        let mut names: Vec<_> = offset.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        if offset.contains_key("snapshot") {
+            assert_eq!(
+                names,
+                [
+                    "last_snapshot_record",
+                    "lsn",
+                    "snapshot",
+                    "snapshot_completed",
+                    "ts_usec",
+                    "txId"
+                ]
+            );
+            assert_eq!(offset["snapshot"], "INITIAL");
+        } else {
+            names.retain(|name| !["lsn_commit", "lsn_events_processed", "txId"].contains(name));
+            assert_eq!(names, ["lsn", "lsn_proc", "messageType", "ts_usec"]);
+        }
+    }
+    let last = stored.last().expect("a position");
+    assert_eq!(last["messageType"], "COMMIT");
+    assert_eq!(last["lsn_proc"], last["lsn_commit"]);
+}
+
+/// Takes a column out of payloads and schemas.
+fn leave_out(value: &mut Value, column: &str) {
+    match value {
+        Value::Object(members) => {
+            let plain = !members.contains_key("schema") && !members.contains_key("field");
+            if plain || members.contains_key(column) {
+                members.remove(column);
+            }
+            members
+                .values_mut()
+                .for_each(|member| leave_out(member, column));
+        }
+        Value::Array(items) => {
+            items.retain(|item| item["field"] != column);
+            items.iter_mut().for_each(|item| leave_out(item, column));
+        }
+        _ => {}
+    }
+}
+
+/// The two texts from a little before the place where they part.
+fn first_difference(ours: Option<&String>, theirs: Option<&String>) -> String {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        let cut =
+            |text: Option<&String>| text.map(|text| text.chars().take(200).collect::<String>());
+        return format!("ours {:?}, Debezium's {:?}", cut(ours), cut(theirs));
+    };
+    let same = ours
+        .chars()
+        .zip(theirs.chars())
+        .take_while(|(our, their)| our == their)
+        .count();
+    let around = |text: &str| {
+        text.chars()
+            .skip(same.saturating_sub(80))
+            .take(160)
+            .collect::<String>()
+    };
+    format!(
+        "\n  ours       …{}\n  Debezium's …{}",
+        around(ours),
+        around(theirs)
+    )
+}
+
+/// Puts the same word in every place that depends on the run.
+fn mask(value: &mut Value, database: &str) {
+    const RUNS: [&str; 10] = [
+        "ts_ms",
+        "ts_us",
+        "ts_ns",
+        "lsn",
+        "txId",
+        "sequence",
+        "version",
+        "id",
+        "__lsn",
+        "__source_ts_ms",
+    ];
+    fn walk(value: &mut Value, database: &str, payload: bool) {
+        match value {
+            Value::Object(members) => {
+                // A row's own columns may have such names: only the envelope's are the run's.
+                let envelope = members.contains_key("op") || members.contains_key("connector");
+                let block =
+                    members.contains_key("total_order") || members.contains_key("event_count");
+                for (name, member) in members.iter_mut() {
+                    let inside =
+                        name == "payload" || payload && name != "before" && name != "after";
+                    let run = RUNS.contains(&name.as_str()) && (name != "id" || block);
+                    let unwrapped = name.starts_with("__") && run;
+                    if unwrapped || payload && (envelope || block) && run && !member.is_object() {
+                        if !member.is_null() {
+                            *member = "of the run".into();
+                        }
+                    } else if payload && name == "db" && *member == database {
+                        *member = "golden".into();
+                    } else if name == "data_collection"
+                        && let Some((class, _)) = member.as_str().and_then(|it| it.split_once('@'))
+                    {
+                        // A Java object says where it lies.
+                        *member = class.into();
+                    } else {
+                        walk(member, database, inside);
+                    }
+                }
+            }
+            Value::Array(items) => items
+                .iter_mut()
+                .for_each(|item| walk(item, database, payload)),
+            _ => {}
+        }
+    }
+    // JsonConverter's schema is no part of the payload; without it all is payload.
+    let plain = value.get("schema").is_none();
+    walk(value, database, plain);
+}
