@@ -680,6 +680,19 @@ pub struct Transform {
     pub class: String,
     /// The other `transforms.<alias>.` properties, without that prefix.
     pub options: BTreeMap<String, String>,
+    /// `transforms.<alias>.predicate`: only for records of which it holds.
+    pub predicate: Option<Predicate>,
+    /// `transforms.<alias>.negate`: only for records of which it does not hold.
+    pub negate: bool,
+}
+
+/// One of `predicates`.
+#[derive(Debug, Clone)]
+pub enum Predicate {
+    /// `org.apache.kafka.connect.transforms.predicates.TopicNameMatches`
+    TopicNameMatches(Pattern),
+    /// `org.apache.kafka.connect.transforms.predicates.RecordIsTombstone`
+    RecordIsTombstone,
 }
 
 /// The cluster that is written, and the producer.

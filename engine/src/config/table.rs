@@ -19,8 +19,8 @@ use super::Pattern;
 mod rows;
 
 pub use rows::{
-    AVRO, CLIENT, CONNECT, DEBEZIUM, JSON, PENSTOCK, REFUSED_TRANSFORM_OPTIONS, RENAMED_TRANSFORMS,
-    STRING, TRANSFORM_OPTIONS, TRANSFORMS, WORKER,
+    AVRO, CLIENT, CONNECT, DEBEZIUM, JSON, PENSTOCK, REFUSED_CLASSES, RENAMED_TRANSFORMS,
+    REQUIRED_TRANSFORM_OPTIONS, STRING, TRANSFORM_OPTIONS, TRANSFORMS, WORKER,
 };
 
 /// One property.
@@ -233,7 +233,13 @@ impl Property {
                 if classes.contains(&text) {
                     Ok(())
                 } else {
-                    Err(format!("Class must be one of: {}", classes.join(", ")))
+                    let known = REFUSED_CLASSES
+                        .iter()
+                        .find(|(class, _)| text.contains(class));
+                    let why = known.map_or_else(String::new, |(_, needs)| {
+                        format!("It is not supported here: it takes {needs}. ")
+                    });
+                    Err(format!("{why}Class must be one of: {}", classes.join(", ")))
                 }
             }
             Kind::Format(format) => (format.check)(text),

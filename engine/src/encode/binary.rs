@@ -29,8 +29,7 @@ impl Step {
             | Self::Opaque(_)
             | Self::Geometric(_)
             | Self::Integers { .. }
-            | Self::Java(_)
-            | Self::Lost => false,
+            | Self::Java(_) => false,
             Self::Array(array) => array.step.reads_binary(),
             Self::Cut { step, .. } => step.reads_binary(),
             _ => true,

@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::form::{Avro, Form, Json, put_decimal, put_lead};
+use super::chain::Chain;
+use super::form::{Avro, Form, Json, Text, put_decimal, put_lead};
 use super::plan::{Event, PlanError};
 use super::schema::{Kind, Schema, Value, put_branch};
 use super::transform::Leaf;
@@ -218,7 +219,13 @@ impl SourcePieces {
             marks: MARKS.map(|(_, text)| {
                 piece(|out| {
                     F::field(out, ",\"snapshot\":");
-                    Value::String(text.to_owned()).put::<F>(&snapshot_schema(), out, false, true);
+                    // In the stream it is null, and its default is shown.
+                    let mark = match text {
+                        "false" if F::OMITS_NULLS => Value::Null,
+                        text => Value::String(text.to_owned()),
+                    };
+                    let defaults = !F::OMITS_NULLS;
+                    mark.put::<F>(&snapshot_schema(), out, false, defaults);
                     named(out, ",\"db\":", database);
                     F::field(out, ",\"sequence\":");
                     F::some(out);
@@ -280,12 +287,7 @@ impl SourcePieces {
 
 /// Appends `["<commit>","<lsn>"]` as a string, null where there is none.
 fn put_sequence<F: Form>(commit: Option<u64>, lsn: Option<u64>, out: &mut Vec<u8>) {
-    F::ascii(out, |out| put_sequence_of(commit, lsn, quote::<F>(), out));
-}
-
-/// A quote within a string.
-fn quote<F: Form>() -> &'static [u8] {
-    if F::WORDLESS { b"\"" } else { b"\\\"" }
+    F::ascii(out, |out| put_sequence_of(commit, lsn, F::QUOTE, out));
 }
 
 fn put_sequence_of(commit: Option<u64>, lsn: Option<u64>, quote: &[u8], out: &mut Vec<u8>) {
@@ -419,12 +421,12 @@ impl EnvelopePieces {
         if recent.sequence.is_empty() || recent.commit != source.last_commit_lsn {
             recent.commit = source.last_commit_lsn;
             recent.sequence.clear();
-            put_sequence_part(b'[', recent.commit, quote::<F>(), &mut recent.sequence);
+            put_sequence_part(b'[', recent.commit, F::QUOTE, &mut recent.sequence);
         }
         out.extend_from_slice(&recent.head);
         F::ascii(out, |out| {
             out.extend_from_slice(&recent.sequence);
-            put_sequence_part(b',', source.lsn, quote::<F>(), out);
+            put_sequence_part(b',', source.lsn, F::QUOTE, out);
             out.push(b']');
         });
         out.extend_from_slice(&recent.middle);
@@ -586,6 +588,7 @@ enum Format {
         numeric: bool,
         defaults: bool,
     },
+    Text,
 }
 
 /// What precedes an Avro datum: a zero byte, and the schema's id.
@@ -624,6 +627,7 @@ impl Writer {
                     defaults: json.replace_null_with_default,
                 }
             }
+            Converter::String => Format::Text,
             other => return Err(unsupported_converter(other)),
         };
         Ok(Self {
@@ -649,16 +653,22 @@ impl Writer {
                 value.put::<Json>(&self.schema, out, *numeric, *defaults);
                 out.extend_from_slice(tail);
             }
+            Format::Text => {
+                let start = out.len();
+                value.put::<Text>(&self.schema, out, true, false);
+                Text::finish(out, start);
+            }
         }
     }
 }
 
 pub(crate) fn unsupported_converter(converter: &Converter) -> PlanError {
     let what = match converter {
-        Converter::String => "StringConverter for structs",
-        Converter::ByteArray => "ByteArrayConverter for structs (it takes bytes only)",
+        Converter::ByteArray => {
+            "ByteArrayConverter, which takes bytes only, for records, which are structs,"
+        }
         Converter::SimpleHeader => "SimpleHeaderConverter for keys and values",
-        Converter::Avro(_) | Converter::Json(_) => "this converter",
+        Converter::Avro(_) | Converter::Json(_) | Converter::String => "this converter",
     };
     PlanError::Unsupported {
         what: what.to_owned(),
@@ -674,9 +684,18 @@ pub struct Notice {
     pub key: Schema,
     /// The value's schema.
     pub value: Schema,
+    /// What a transform adds to each key, behind its other fields.
+    pub key_field: Option<Value>,
 }
 
 impl Notice {
+    /// The same after the connector's transforms; none: they leave such records out.
+    ///
+    /// Errors: transforms that are not supported.
+    pub fn transformed(self, config: &config::Encode) -> Result<Option<Self>, PlanError> {
+        Ok(Chain::compile(config)?.notice(self))
+    }
+
     /// Heartbeats: always to partition 0.
     #[must_use]
     pub fn heartbeat(config: &config::Encode) -> Self {
@@ -690,6 +709,7 @@ impl Notice {
                 "io.debezium.connector.common.Heartbeat",
                 vec![("ts_ms", Schema::new(Kind::Int64))],
             ),
+            key_field: None,
         }
     }
 
@@ -720,6 +740,7 @@ impl Notice {
                     ("ts_ms", Schema::new(Kind::Int64)),
                 ],
             ),
+            key_field: None,
         }
     }
 
@@ -751,6 +772,7 @@ impl Notice {
                     ("message", message),
                 ],
             ),
+            key_field: None,
         }
     }
 }

@@ -15,6 +15,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 pub(crate) trait Form {
     /// Whether a union's branch says alone that a value is null: Avro.
     const WORDLESS: bool = false;
+    /// Whether a field that is null is left out: Java's `Struct.toString`.
+    const OMITS_NULLS: bool = false;
+    /// `"` within an ASCII text.
+    const QUOTE: &'static [u8] = b"\"";
     /// `true` or `false`.
     fn boolean(out: &mut Vec<u8>, value: bool);
     /// An integer of any width.
@@ -51,6 +55,8 @@ pub(crate) trait Form {
     fn field(out: &mut Vec<u8>, lead: &str);
     /// After a struct's last field.
     fn end_struct(out: &mut Vec<u8>);
+    /// After the last byte of what begins at `start`.
+    fn finish(_: &mut Vec<u8>, _: usize) {}
 }
 
 /// Avro's binary encoding.
@@ -64,6 +70,18 @@ pub(crate) struct Json;
 /// SimpleHeaderConverter's text of what is inside a struct.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header;
+
+/// StringConverter's text, which is Java's `Struct.toString`: `Struct{id=1,name=x}`.
+///
+/// Fields that are null are left out, and only the others have commas between them: so a NUL, which
+/// no text of PostgreSQL's has, marks where a struct and where a field begin, until it is finished.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text;
+
+/// Marks of a struct's beginning, a field's, and the end of its name.
+const STRUCT: &[u8] = b"\0{";
+const FIELD: &[u8] = b"\0,";
+const NAMED: &[u8] = b"\0=";
 
 impl Form for Avro {
     const WORDLESS: bool = true;
@@ -158,6 +176,8 @@ impl Form for Avro {
 }
 
 impl Form for Json {
+    const QUOTE: &'static [u8] = b"\\\"";
+
     #[inline]
     fn boolean(out: &mut Vec<u8>, value: bool) {
         out.extend_from_slice(if value { b"true" } else { b"false" });
@@ -348,6 +368,126 @@ impl Form for Header {
 
     fn end_struct(out: &mut Vec<u8>) {
         Json::end_struct(out);
+    }
+}
+
+impl Form for Text {
+    const OMITS_NULLS: bool = true;
+
+    fn boolean(out: &mut Vec<u8>, value: bool) {
+        Json::boolean(out, value);
+    }
+
+    fn integer(out: &mut Vec<u8>, value: i64) {
+        Json::integer(out, value);
+    }
+
+    fn integer_text(out: &mut Vec<u8>, text: &[u8], value: i64) {
+        Json::integer_text(out, text, value);
+    }
+
+    fn float(out: &mut Vec<u8>, value: f32) {
+        Header::float(out, value);
+    }
+
+    fn double(out: &mut Vec<u8>, value: f64) {
+        Header::double(out, value);
+    }
+
+    fn string(out: &mut Vec<u8>, text: &[u8]) {
+        out.extend_from_slice(text);
+    }
+
+    fn ascii(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+        content(out);
+    }
+
+    /// Java's `ByteBuffer` does not show what is in it.
+    fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+        let count = bytes.len();
+        let _ = write!(
+            out,
+            "java.nio.HeapByteBuffer[pos=0 lim={count} cap={count}]"
+        );
+    }
+
+    fn some(_: &mut Vec<u8>) {}
+
+    fn null(out: &mut Vec<u8>) {
+        // Of a field: as if it were not there.
+        let field = out
+            .strip_suffix(NAMED)
+            .and_then(|named| named.windows(FIELD.len()).rposition(|at| at == FIELD));
+        match field {
+            Some(field) => out.truncate(field),
+            None => Json::null(out),
+        }
+    }
+
+    fn open_array(out: &mut Vec<u8>) -> usize {
+        Json::open_array(out)
+    }
+
+    fn item(out: &mut Vec<u8>, index: usize) {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+    }
+
+    fn close_array(out: &mut Vec<u8>, mark: usize, count: usize) {
+        Json::close_array(out, mark, count);
+    }
+
+    fn open_map(out: &mut Vec<u8>) -> usize {
+        Json::open_map(out)
+    }
+
+    fn map_key(out: &mut Vec<u8>, index: usize, key: &[u8]) {
+        Self::item(out, index);
+        out.extend_from_slice(key);
+        out.push(b'=');
+    }
+
+    fn close_map(out: &mut Vec<u8>, mark: usize, count: usize) {
+        Json::close_map(out, mark, count);
+    }
+
+    /// `lead` is JSON's, from `{"` or `,"` to `":`.
+    fn field(out: &mut Vec<u8>, lead: &str) {
+        let Some(name) = lead.get(1..).and_then(|quoted| quoted.strip_suffix(':')) else {
+            return out.extend_from_slice(lead.as_bytes());
+        };
+        if lead.starts_with('{') {
+            out.extend_from_slice(STRUCT);
+        }
+        out.extend_from_slice(FIELD);
+        match serde_json::from_str::<String>(name) {
+            Ok(name) => out.extend_from_slice(name.as_bytes()),
+            Err(_) => out.extend_from_slice(name.as_bytes()),
+        }
+        out.extend_from_slice(NAMED);
+    }
+
+    fn end_struct(out: &mut Vec<u8>) {
+        out.push(b'}');
+    }
+
+    fn finish(out: &mut Vec<u8>, start: usize) {
+        let marked = out.split_off(start);
+        let mut rest = &marked[..];
+        while let Some(at) = rest.iter().position(|&byte| byte == 0) {
+            out.extend_from_slice(&rest[..at]);
+            let mark = &rest[at..];
+            rest = &mark[STRUCT.len().min(mark.len())..];
+            if mark.starts_with(STRUCT) {
+                out.extend_from_slice(b"Struct{");
+                rest = rest.strip_prefix(FIELD).unwrap_or(rest);
+            } else {
+                // A comma, or what follows a name.
+                out.extend(mark.get(1));
+            }
+        }
+        out.extend_from_slice(rest);
     }
 }
 

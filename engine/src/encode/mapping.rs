@@ -409,7 +409,7 @@ fn tstz_range(_: Settings<'_>, _: i32) -> Scalar {
 fn name(settings: Settings<'_>, _: i32) -> Scalar {
     let unknown = settings.as_debezium() && !settings.config.include_unknown;
     let step = match settings.phase {
-        Phase::Stream if unknown => Step::Lost,
+        Phase::Stream if unknown => Step::Null,
         _ => Step::Text,
     };
     plain(Kind::String, step, empty())
@@ -467,7 +467,11 @@ fn numeric(settings: Settings<'_>, typmod: i32) -> Scalar {
         (DecimalMode::Double, _) => plain(Kind::Float64, Step::DecimalDouble, Value::Double(0.0)),
         (DecimalMode::String, parameters) => {
             let scale = parameters.map(|(_, scale)| scale);
-            plain(Kind::String, Step::DecimalText(scale), zero(scale.unwrap_or(0)))
+            plain(
+                Kind::String,
+                Step::DecimalText(scale),
+                zero(scale.unwrap_or(0)),
+            )
         }
         (DecimalMode::Precise, Some((precision, scale))) => {
             let step = match settings.numeric {
@@ -905,10 +909,18 @@ fn endless_default(step: &Step, schema: &Schema, last: bool) -> Option<Value> {
         (Step::Date { .. }, false) => Some(Value::Integer(-170_999_002)),
         (Step::DateText { .. }, true) => text("+999999999-12-31Z"),
         (Step::DateText { .. }, false) => text("-999999999-01-01Z"),
-        (Step::Timestamp { unit: Unit::Micros, .. }, true) => {
-            Some(Value::Integer(i64::MAX.wrapping_add(999_999)))
-        }
-        (Step::Timestamp { unit: Unit::Micros, .. }, false) => Some(Value::Integer(i64::MIN)),
+        (
+            Step::Timestamp {
+                unit: Unit::Micros, ..
+            },
+            true,
+        ) => Some(Value::Integer(i64::MAX.wrapping_add(999_999))),
+        (
+            Step::Timestamp {
+                unit: Unit::Micros, ..
+            },
+            false,
+        ) => Some(Value::Integer(i64::MIN)),
         (Step::TimestampText, true) => text("+999999999-12-31T23:59:59.999999999Z"),
         (Step::TimestampText, false) => text("-999999999-01-01T00:00:00Z"),
         (Step::Timestamp { .. } | Step::ZonedTimestamp(_), _) => None,

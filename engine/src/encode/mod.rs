@@ -7,11 +7,13 @@
 //! ```
 //!
 //! `mapping` is the one table of PostgreSQL's types; `schema` is Connect's model and its two
-//! renderings; `plan` the compiled encoder; `transform` what rules do to columns and records;
+//! renderings; `plan` the compiled encoder; `transform` what rules do to columns and rows,
+//! `chain` what transforms do to records;
 //! `envelope` what surrounds a row and every record that is not a row; `form` how leaves look in
 //! Avro and in JSON.
 
 mod binary;
+mod chain;
 pub mod envelope;
 mod form;
 mod mapping;

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::chain::{Chain, Fate, Told};
 use super::envelope::{
     EnvelopePieces, Names, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema,
     json_frame, piece, put_leaf, put_leaf_header, table_topic, unsupported_converter,
 };
-use super::form::{Avro, Form, Header, Json, put_lead};
+use super::form::{Avro, Form, Header, Json, Text, put_lead};
 use super::mapping::{self, Settings};
 use super::schema::{Field, Kind, Schema, Value, field_lead, put_branch};
 use super::step::{Fault, Step};
-use super::transform::{self, Added, Leaf, Unwrap};
+use super::transform::{self, Added, Leaf, Origin, Unwrap};
 use crate::capture::relations::{ReplicaIdentity, Table};
 use crate::capture::row::{Cell, Row};
 use crate::config::{self, ColumnRule, Converter, FailureMode, Filter, Operation};
@@ -38,6 +39,10 @@ pub struct Schemas {
     value_columns: Vec<usize>,
     /// Where the rows come from.
     phase: Phase,
+    /// The key as the headers of a key's change show it: without what transforms make of it.
+    own_key: Option<Schema>,
+    /// What transforms make of the records.
+    fate: Fate,
 }
 
 /// Where rows come from: Debezium reads a snapshot with other means than the stream, and with
@@ -120,7 +125,11 @@ pub struct RowEncoder {
     put_key: PutRow,
     put_key_header: PutRow,
     put_value: PutValue,
-    unwrap: Option<Unwrap>,
+    fate: Fate,
+    /// What a transform tells in headers.
+    headers: Box<[(String, HeaderPlan)]>,
+    /// What JsonConverter makes of a null that has a schema.
+    null: Option<Box<[u8]>>,
     tombstones: bool,
     old_rows_have_key: bool,
     names: Names,
@@ -136,14 +145,40 @@ struct Part {
     head: Box<[u8]>,
     /// The struct's fields, in its order.
     columns: Box<[ColumnPlan]>,
-    /// What follows the columns in the same struct: lead, and the leaf of the envelope.
-    added: Box<[(Box<[u8]>, Leaf)]>,
+    /// What follows the columns in the same struct.
+    added: Box<[AddedPlan]>,
     /// The struct's end.
-    close: &'static [u8],
+    close: Box<[u8]>,
     /// After all.
     tail: &'static [u8],
     /// A TOAST value that was not sent is in the old row: REPLICA IDENTITY FULL.
     old_is_whole: bool,
+}
+
+/// What a transform adds to a row.
+#[derive(Debug)]
+enum AddedPlan {
+    /// After its lead.
+    Leaf(Box<[u8]>, Leaf),
+    /// Of the old row or of the new one; all of it where there is no such row.
+    Column {
+        old: bool,
+        plan: Box<ColumnPlan>,
+        absent: Box<[u8]>,
+    },
+}
+
+/// What a header of a transform's tells.
+#[derive(Debug)]
+enum HeaderPlan {
+    Leaf(Leaf),
+    /// A field of the old row or of the new one.
+    Column {
+        old: bool,
+        cell: usize,
+        step: Step,
+        put: fn(&Step, &[u8], &mut Vec<u8>) -> Result<(), Fault>,
+    },
 }
 
 /// One column: the bytes that are always the same, and the step between them.
@@ -199,7 +234,8 @@ impl Schemas {
         config: &config::Encode,
     ) -> Result<Self, PlanError> {
         let topic = table_topic(config, &table.schema, &table.name);
-        let name = |part: &str| adjust(&format!("{topic}.{part}"), config.schema_names, true);
+        let fate = Chain::compile(config)?.fate(&topic)?;
+        let name = |part: &str| fate.name(&topic, part, config.schema_names);
         let mut key_columns = key_columns(table, config);
         let mut value_columns: Vec<usize> = (0..table.columns.len())
             .filter(|&at| {
@@ -249,11 +285,26 @@ impl Schemas {
             true => None,
             false => Some(record("Key", &key_columns, &[])?),
         };
-        let value = match Unwrap::compile(config)? {
+        let own_key = key.clone().map(|key| Schema {
+            name: Some(adjust(&format!("{topic}.Key"), config.schema_names, true)),
+            ..key
+        });
+        let mut key = key;
+        if let (Some(key), Some((name, _))) = (&mut key, &fate.key_field)
+            && let Kind::Struct(fields) = &mut key.kind
+        {
+            let schema = Schema::new(Kind::String);
+            let name = name.clone();
+            fields.push(Field { name, schema });
+        }
+        let value = match &fate.unwrap {
             Some(unwrap) => unwrap.schema(row),
             None => envelope_schema(&name("Envelope"), &row),
         };
+        let topic = fate.topic.clone();
         Ok(Self {
+            own_key,
+            fate,
             key,
             value,
             topic,
@@ -326,7 +377,8 @@ impl RowEncoder {
         database: &str,
         ids: SchemaIds,
     ) -> Result<Self, PlanError> {
-        let unwrap = Unwrap::compile(config)?;
+        let fate = schemas.fate.clone();
+        let unwrap = fate.unwrap.clone();
         let plan = Plan {
             table,
             schemas,
@@ -347,21 +399,30 @@ impl RowEncoder {
                 let frame = |key: &Schema| Frame::json(key, *json);
                 (plan.key::<Json>(frame)?, Part::put_alone::<Json>)
             }
+            Converter::String => (
+                plan.key::<Text>(|_| Frame::text())?,
+                Part::put_alone::<Text>,
+            ),
             other => return Err(unsupported_converter(other)),
         };
         let (key_header, put_key_header): (_, PutRow) = match &config.header_converter {
             Converter::Json(json) => {
                 let frame = |key: &Schema| Frame::json(key, *json);
-                (plan.key::<Json>(frame)?, Part::put_alone::<Json>)
+                (plan.own_key::<Json>(frame)?, Part::put_alone::<Json>)
             }
+            Converter::String => (
+                plan.own_key::<Text>(|_| Frame::text())?,
+                Part::put_alone::<Text>,
+            ),
             _ => (
-                plan.key::<Header>(|_| Frame::header())?,
+                plan.own_key::<Header>(|_| Frame::header())?,
                 Part::put_alone::<Header>,
             ),
         };
         let mut frame = match &config.value_converter {
             Converter::Avro(_) => Frame::avro(ids.value),
             Converter::Json(json) => Frame::json(&schemas.value, *json),
+            Converter::String => Frame::text(),
             other => return Err(unsupported_converter(other)),
         };
         frame.defaults |= unwrap.as_ref().is_some_and(|unwrap| unwrap.defaults);
@@ -370,6 +431,14 @@ impl RowEncoder {
                 (Converter::Avro(_), None) => {
                     let (part, envelope) = plan.envelope::<Avro>(frame, &names)?;
                     (part, envelope, Self::put_envelope::<Avro>)
+                }
+                (Converter::String, None) => {
+                    let (part, envelope) = plan.envelope::<Text>(frame, &names)?;
+                    (part, envelope, Self::put_envelope::<Text>)
+                }
+                (Converter::String, Some(unwrap)) => {
+                    let (part, envelope) = plan.row::<Text>(frame, &names, unwrap)?;
+                    (part, envelope, Self::put_row::<Text>)
                 }
                 (_, None) => {
                     let (part, envelope) = plan.envelope::<Json>(frame, &names)?;
@@ -390,8 +459,13 @@ impl RowEncoder {
             key_header,
             value,
             envelope,
-            tombstones: config.tombstones && unwrap.as_ref().is_none_or(Unwrap::tombstones),
-            unwrap,
+            tombstones: config.tombstones && fate.tombstones(),
+            null: plan.null(unwrap.as_ref()),
+            headers: match &unwrap {
+                Some(unwrap) => plan.headers(unwrap)?,
+                None => Box::default(),
+            },
+            fate,
             old_rows_have_key: table.replica_identity == ReplicaIdentity::Full
                 || schemas
                     .key_columns
@@ -485,7 +559,7 @@ impl RowEncoder {
     /// Whether an operation makes a record: a transform may leave it out.
     #[must_use]
     pub fn emits(&self, op: Operation) -> bool {
-        self.unwrap.as_ref().is_none_or(|unwrap| unwrap.emits(op))
+        self.fate.emits(op)
     }
 
     /// Whether a delete's record is followed by a tombstone.
@@ -497,9 +571,13 @@ impl RowEncoder {
     /// Whether an operation's record has a null value: a transform may make deletions so.
     #[must_use]
     pub fn is_null(&self, op: Operation) -> bool {
-        self.unwrap
-            .as_ref()
-            .is_some_and(|unwrap| unwrap.is_null(op))
+        self.fate.is_null(op)
+    }
+
+    /// The bytes of a null value; none: the record has no value.
+    #[must_use]
+    pub fn null(&self) -> Option<&[u8]> {
+        self.null.as_deref()
     }
 
     /// Appends the record's value. False, and nothing appended, when the value is null.
@@ -514,20 +592,54 @@ impl RowEncoder {
 
     /// Names of the headers that tell something of the event, in order; they follow the context's.
     pub fn event_headers(&self) -> impl Iterator<Item = &str> {
-        self.unwrap
-            .iter()
-            .flat_map(|unwrap| &unwrap.headers)
-            .map(|header| header.name.as_str())
+        self.headers.iter().map(|(name, _)| name.as_str())
     }
 
     /// Appends the value of the event's header at `index`. False, and nothing appended, when it is
     /// null.
     pub fn event_header(&self, index: usize, event: &Event<'_>, out: &mut Vec<u8>) -> bool {
-        let header = self
-            .unwrap
-            .as_ref()
-            .and_then(|unwrap| unwrap.headers.get(index));
-        header.is_some_and(|header| put_leaf_header(header.origin, event, &self.names, out))
+        match self.headers.get(index) {
+            Some((_, HeaderPlan::Leaf(leaf))) => put_leaf_header(*leaf, event, &self.names, out),
+            Some((
+                _,
+                HeaderPlan::Column {
+                    old,
+                    cell,
+                    step,
+                    put,
+                },
+            )) => {
+                let row = if *old { event.before } else { event.after };
+                let start = out.len();
+                let done = match row.map(|row| row.cell(*cell)) {
+                    Some(Cell::Text(text)) => put(step, text, out).is_ok(),
+                    Some(Cell::Binary(bytes)) => step.binary::<Text>(bytes, out).is_ok(),
+                    _ => false,
+                };
+                if !done {
+                    out.truncate(start);
+                }
+                done
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a delete's tombstone has the event's headers of the delete, too.
+    #[must_use]
+    pub fn tombstone_shares_headers(&self) -> bool {
+        self.fate.tombstone == Told::All
+    }
+
+    /// The name of the header that tells of a tombstone what `op` tells of a delete, where there
+    /// is one; it is the last.
+    #[must_use]
+    pub fn tombstone_header(&self) -> Option<&str> {
+        let told = self.fate.tombstone != Told::Nothing;
+        let mut headers = self.headers.iter().filter(|_| told);
+        headers
+            .find(|(_, plan)| matches!(plan, HeaderPlan::Leaf(Leaf::Op)))
+            .map(|(name, _)| name.as_str())
     }
 
     fn whole(
@@ -557,12 +669,13 @@ impl RowEncoder {
 
     fn put_envelope<F: Form>(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         let part = &self.value;
+        let start = out.len();
         out.extend_from_slice(&part.head);
         match event.before {
             Some(row) => {
                 F::some(out);
                 part.put_columns::<F>(row, None, out)?;
-                out.extend_from_slice(part.close);
+                out.extend_from_slice(&part.close);
             }
             None => F::null(out),
         }
@@ -571,33 +684,55 @@ impl RowEncoder {
             Some(row) => {
                 F::some(out);
                 part.put_columns::<F>(row, event.before, out)?;
-                out.extend_from_slice(part.close);
+                out.extend_from_slice(&part.close);
             }
             None => F::null(out),
         }
         self.envelope.put::<F>(event, out);
         out.extend_from_slice(part.tail);
+        F::finish(out, start);
         Ok(())
     }
 
     /// The row alone, and what follows its own fields.
     fn put_row<F: Form>(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         let part = &self.value;
+        let start = out.len();
         out.extend_from_slice(&part.head);
         if let Some(row) = event.after.or(event.before) {
             part.put_columns::<F>(row, event.before, out)?;
         }
-        for (lead, origin) in &part.added {
-            out.extend_from_slice(lead);
-            put_leaf::<F>(*origin, event, &self.names, out);
+        for added in &part.added {
+            match added {
+                AddedPlan::Leaf(lead, origin) => {
+                    out.extend_from_slice(lead);
+                    put_leaf::<F>(*origin, event, &self.names, out);
+                }
+                AddedPlan::Column { old, plan, absent } => {
+                    match if *old { event.before } else { event.after } {
+                        Some(row) => plan.put::<F>(row.cell(plan.cell), out)?,
+                        None => out.extend_from_slice(absent),
+                    }
+                }
+            }
         }
-        out.extend_from_slice(part.close);
+        out.extend_from_slice(&part.close);
         out.extend_from_slice(part.tail);
+        F::finish(out, start);
         Ok(())
     }
 }
 
 impl Frame {
+    fn text() -> Self {
+        Self {
+            head: Vec::new(),
+            tail: b"",
+            numeric: true,
+            defaults: false,
+        }
+    }
+
     fn header() -> Self {
         Self {
             head: Vec::new(),
@@ -639,6 +774,27 @@ impl Plan<'_> {
         let Some(key) = &self.schemas.key else {
             return Ok(None);
         };
+        let columns = &self.schemas.key_columns;
+        let mut part = self.part::<F>(key.fields(), columns, &[], frame(key))?;
+        if let Some((name, value)) = &self.schemas.fate.key_field {
+            let lead = field_lead(name, columns.len());
+            part.close = piece(|out| {
+                F::field(out, &lead);
+                F::string(out, value.as_bytes());
+                F::end_struct(out);
+            });
+        }
+        Ok(Some(part))
+    }
+
+    /// The key as its table has it.
+    fn own_key<F: Form>(
+        &self,
+        frame: impl Fn(&Schema) -> Frame,
+    ) -> Result<Option<Part>, PlanError> {
+        let Some(key) = &self.schemas.own_key else {
+            return Ok(None);
+        };
         self.part::<F>(key.fields(), &self.schemas.key_columns, &[], frame(key))
             .map(Some)
     }
@@ -671,19 +827,110 @@ impl Plan<'_> {
     ) -> Result<(Part, EnvelopePieces), PlanError> {
         let fields = self.schemas.value.fields();
         let (columns, rules) = (&self.schemas.value_columns, &self.config.column_rules);
+        let (numeric, defaults) = (frame.numeric, frame.defaults);
         let mut part = self.part::<F>(fields, columns, rules, frame)?;
-        let lead = |(index, added): (usize, &Added)| {
-            let lead = field_lead(&added.name, columns.len() + index);
-            (piece(|out| F::field(out, &lead)), added.origin)
-        };
-        part.added = unwrap.fields.iter().enumerate().map(lead).collect();
+        let (row, added) = fields.split_at(columns.len().min(fields.len()));
+        let mut rest = unwrap.fields.iter();
+        let mut plans = Vec::with_capacity(added.len());
+        for (index, field) in added.iter().enumerate() {
+            // Those whose column the table has not are not among the fields.
+            let Some(Added { origin, .. }) = rest.find(|added| added.name == field.name) else {
+                continue;
+            };
+            let index = columns.len() + index;
+            plans.push(match origin {
+                Origin::Leaf(leaf) => {
+                    let lead = field_lead(&field.name, index);
+                    AddedPlan::Leaf(piece(|out| F::field(out, &lead)), *leaf)
+                }
+                Origin::Column { old, name } => {
+                    let place = row.iter().position(|field| field.name == *name);
+                    let Some(&cell) = place.and_then(|place| columns.get(place)) else {
+                        continue;
+                    };
+                    let plan = self.column::<F>(cell, field, index, rules, numeric, defaults)?;
+                    let Some(plan) = plan else { continue };
+                    let lead = field_lead(&field.name, index);
+                    let absent = piece(|out| {
+                        F::field(out, &lead);
+                        Value::Null.put::<F>(&field.schema, out, numeric, defaults);
+                    });
+                    AddedPlan::Column {
+                        old: *old,
+                        plan: Box::new(plan),
+                        absent,
+                    }
+                }
+            });
+        }
+        part.added = plans.into_boxed_slice();
         if !part.added.is_empty() && !F::WORDLESS {
-            part.close = b"}";
+            part.close = Box::from(*b"}");
         }
         Ok((
             part,
             EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names)),
         ))
+    }
+
+    /// A deletion's null as Debezium has it converted, with the row's schema.
+    fn null(&self, unwrap: Option<&Unwrap>) -> Option<Box<[u8]>> {
+        let Converter::Json(json) = &self.config.value_converter else {
+            return None;
+        };
+        let debezium = self.config.compat == config::Compat::Debezium;
+        if !debezium || !unwrap.is_some_and(Unwrap::nulls_have_schema) {
+            return None;
+        }
+        let Schema { name, .. } = self.schemas.value.clone();
+        let fields = self.schemas.value.fields();
+        let row = fields.iter().take(self.schemas.value_columns.len());
+        let row = Schema {
+            name,
+            ..Schema::new(Kind::Struct(row.cloned().collect())).optional()
+        };
+        let (mut null, tail) = json_frame(&row, *json);
+        null.extend_from_slice(b"null");
+        null.extend_from_slice(tail);
+        Some(null.into_boxed_slice())
+    }
+
+    /// What a transform tells in headers, less fields that the table has not.
+    fn headers(&self, unwrap: &Unwrap) -> Result<Box<[(String, HeaderPlan)]>, PlanError> {
+        let columns = &self.schemas.value_columns;
+        let fields = self.schemas.value.fields();
+        let mut plans = Vec::with_capacity(unwrap.headers.len());
+        for Added { name, origin } in &unwrap.headers {
+            let (old, field) = match origin {
+                Origin::Leaf(leaf) => {
+                    plans.push((name.clone(), HeaderPlan::Leaf(*leaf)));
+                    continue;
+                }
+                Origin::Column { old, name } => (*old, name),
+            };
+            let mut places = columns.iter().zip(fields);
+            let Some((&cell, field)) = places.find(|(_, place)| place.name == *field) else {
+                continue;
+            };
+            let rules = &self.config.column_rules;
+            if let Some(plan) = self.column::<Text>(cell, field, 0, rules, true, false)? {
+                // Alone, a text has no quotes.
+                let put: fn(&Step, &[u8], &mut Vec<u8>) -> Result<(), Fault> =
+                    match field.schema.kind {
+                        Kind::String => |step, text, out| step.text::<Text>(text, out),
+                        _ => |step, text, out| step.text::<Header>(text, out),
+                    };
+                let step = plan.step;
+                let plan = HeaderPlan::Column {
+                    old,
+                    cell,
+                    step,
+                    put,
+                };
+                plans.push((name.clone(), plan));
+            }
+        }
+        Ok(plans.into_boxed_slice())
     }
 
     /// Compiles a struct of columns, each under its field's schema.
@@ -700,67 +947,18 @@ impl Plan<'_> {
             numeric,
             defaults,
         } = frame;
-        let settings = Settings {
-            config: self.config,
-            numeric,
-            phase: self.schemas.phase,
-        };
-        let failure = self.config.conversion_failure;
-        let columns: Result<Box<[ColumnPlan]>, PlanError> = columns
+        let columns: Result<Vec<Option<ColumnPlan>>, PlanError> = columns
             .iter()
             .zip(fields)
             .enumerate()
-            .filter_map(|(index, (&cell, field))| {
-                let column = &self.table.columns[cell];
-                let mapped = mapping::map(column, settings)?;
-                let mapped = match transform::apply(self.table, column, rules, settings, mapped) {
-                    Ok(mapped) => mapped,
-                    Err(error) => return Some(Err(error)),
-                };
-                let lead = field_lead(&field.name, index);
-                let constant = |value: &Value| {
-                    piece(|out| {
-                        F::field(out, &lead);
-                        value.put::<F>(&field.schema, out, numeric, defaults);
-                    })
-                };
-                let null = match &field.schema.default {
-                    _ if field.schema.optional => &Value::Null,
-                    Some(default) => default,
-                    None => &mapped.fallback,
-                };
-                // A mask hides that there is nothing, too.
-                let masked = match &mapped.step {
-                    Step::Masked(stars) => Some(Value::String(stars.to_string())),
-                    _ => None,
-                };
-                let null = masked.as_ref().unwrap_or(null);
-                let lost = matches!(mapped.step, Step::Lost).then_some(null);
-                let unavailable = masked
-                    .as_ref()
-                    .or(lost)
-                    .or(mapped.unavailable.as_ref())
-                    .unwrap_or(null);
-                Some(Ok(ColumnPlan {
-                    cell,
-                    lead: piece(|out| {
-                        F::field(out, &lead);
-                        put_branch::<F>(&field.schema, false, out);
-                    }),
-                    null: constant(null),
-                    unavailable: constant(unavailable),
-                    nulls: field.schema.optional && failure != FailureMode::Fail,
-                    warns: failure == FailureMode::Warn,
-                    table: format!("{}.{}", self.table.schema, self.table.name),
-                    step: mapped.step,
-                    name: column.name.clone(),
-                    pg_type: column.pg_type.name.clone(),
-                }))
+            .map(|(index, (&cell, field))| {
+                self.column::<F>(cell, field, index, rules, numeric, defaults)
             })
             .collect();
-        let columns = columns?;
+        let columns: Box<[ColumnPlan]> = columns?.into_iter().flatten().collect();
         let close: &[u8] = match (F::WORDLESS, columns.is_empty()) {
             (true, _) => b"",
+            (false, true) if F::OMITS_NULLS => b"Struct{}",
             (false, false) => b"}",
             (false, true) => b"{}",
         };
@@ -768,10 +966,74 @@ impl Plan<'_> {
             head: head.into_boxed_slice(),
             columns,
             added: Box::default(),
-            close,
+            close: Box::from(close),
             tail,
             old_is_whole: self.table.replica_identity == ReplicaIdentity::Full,
         })
+    }
+
+    /// Compiles one column as the struct's field at `index`; none: its type has no place there.
+    fn column<F: Form>(
+        &self,
+        cell: usize,
+        field: &Field,
+        index: usize,
+        rules: &[ColumnRule],
+        numeric: bool,
+        defaults: bool,
+    ) -> Result<Option<ColumnPlan>, PlanError> {
+        let settings = Settings {
+            config: self.config,
+            numeric,
+            phase: self.schemas.phase,
+        };
+        let failure = self.config.conversion_failure;
+        let column = &self.table.columns[cell];
+        let Some(mapped) = mapping::map(column, settings) else {
+            return Ok(None);
+        };
+        let mapped = transform::apply(self.table, column, rules, settings, mapped)?;
+        let lead = field_lead(&field.name, index);
+        let constant = |value: &Value| {
+            piece(|out| {
+                F::field(out, &lead);
+                value.put::<F>(&field.schema, out, numeric, defaults);
+            })
+        };
+        let null = match &field.schema.default {
+            _ if field.schema.optional => &Value::Null,
+            Some(default) => default,
+            None => &mapped.fallback,
+        };
+        // A mask hides that there is nothing, too.
+        let masked = match &mapped.step {
+            Step::Masked(stars) => Some(Value::String(stars.to_string())),
+            _ => None,
+        };
+        let never = matches!(mapped.step, Step::Null);
+        let null = masked.as_ref().unwrap_or(null);
+        let unavailable = masked
+            .as_ref()
+            .or(mapped.unavailable.as_ref().filter(|_| !never))
+            .unwrap_or(null);
+        Ok(Some(ColumnPlan {
+            cell,
+            lead: match never {
+                true => constant(null),
+                false => piece(|out| {
+                    F::field(out, &lead);
+                    put_branch::<F>(&field.schema, false, out);
+                }),
+            },
+            null: constant(null),
+            unavailable: constant(unavailable),
+            nulls: field.schema.optional && failure != FailureMode::Fail,
+            warns: failure == FailureMode::Warn,
+            table: format!("{}.{}", self.table.schema, self.table.name),
+            step: mapped.step,
+            name: column.name.clone(),
+            pg_type: column.pg_type.name.clone(),
+        }))
     }
 }
 
@@ -798,10 +1060,12 @@ impl Part {
 
     /// Appends head, columns and tail.
     fn put_alone<F: Form>(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        let start = out.len();
         out.extend_from_slice(&self.head);
         self.put_columns::<F>(row, None, out)?;
-        out.extend_from_slice(self.close);
+        out.extend_from_slice(&self.close);
         out.extend_from_slice(self.tail);
+        F::finish(out, start);
         Ok(())
     }
 
@@ -817,34 +1081,41 @@ impl Part {
             if self.old_is_whole && matches!(cell, Cell::Unchanged) {
                 cell = old.map_or(cell, |old| old.cell(column.cell));
             }
-            let start = out.len();
-            let (done, value) = match cell {
-                Cell::Text(text) => {
-                    put_lead(out, &column.lead);
-                    (column.step.text::<F>(text, out), text)
-                }
-                Cell::Null => {
-                    put_lead(out, &column.null);
-                    continue;
-                }
-                Cell::Unchanged => {
-                    out.extend_from_slice(&column.unavailable);
-                    continue;
-                }
-                Cell::Binary(bytes) => {
-                    put_lead(out, &column.lead);
-                    (column.step.binary::<F>(bytes, out), bytes)
-                }
-            };
-            if let Err(fault) = done {
-                column.misfit(fault, value, start, out)?;
-            }
+            column.put::<F>(cell, out)?;
         }
         Ok(())
     }
 }
 
 impl ColumnPlan {
+    /// Appends the field.
+    #[inline]
+    fn put<F: Form>(&self, cell: Cell<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        let start = out.len();
+        let (done, value) = match cell {
+            Cell::Text(text) => {
+                put_lead(out, &self.lead);
+                (self.step.text::<F>(text, out), text)
+            }
+            Cell::Null => {
+                put_lead(out, &self.null);
+                return Ok(());
+            }
+            Cell::Unchanged => {
+                out.extend_from_slice(&self.unavailable);
+                return Ok(());
+            }
+            Cell::Binary(bytes) => {
+                put_lead(out, &self.lead);
+                (self.step.binary::<F>(bytes, out), bytes)
+            }
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(fault) => self.misfit(fault, value, start, out),
+        }
+    }
+
     /// A value without a form becomes null where it may; all else is an error.
     #[cold]
     fn misfit(

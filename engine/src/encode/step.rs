@@ -103,10 +103,8 @@ pub(crate) enum Step {
     Cut { units: usize, step: Box<Self> },
     /// A digest of a text.
     Hashed(Box<Hash>),
-    /// A value whose form is known to be null: Debezium's answer to `bit(n)[]`.
+    /// Nothing: the plan writes what stands for null. Debezium's answer to `bit(n)[]`.
     Null,
-    /// Any text as the empty one, of an optional column as null: Debezium's answer to `name`.
-    Lost,
 }
 
 /// The elements of an array.
@@ -288,6 +286,7 @@ impl Step {
             Self::Array(array) => array.text::<F>(text, out)?,
             Self::Integers { shown } => put_integers::<F>(text, *shown, out)?,
             Self::Java(step) => put_through_java::<F>(step, text, out)?,
+            Self::Null => {}
             Self::Masked(stars) => F::string(out, stars.as_bytes()),
             Self::Cut { units, step } => put_cut::<F>(step, *units, text, out)?,
             Self::Hashed(hash) => F::ascii(out, |out| hash.put(text, out)),

@@ -14,7 +14,7 @@ use super::plan::PlanError;
 use super::schema::{Field, Kind, Schema, Value};
 use super::step::Step;
 use crate::capture::relations::{Column, PgType, Table, TypeKind};
-use crate::config::{self, ColumnAction, ColumnRule, Operation, Transform};
+use crate::config::{ColumnAction, ColumnRule, Operation, Transform};
 
 /// Java's name of a length that is not known.
 const UNKNOWN_LENGTH: i32 = i32::MAX;
@@ -359,21 +359,31 @@ pub(crate) struct Unwrap {
 enum Deletes {
     /// The delete is left out, and its tombstone.
     Drop,
-    /// The delete becomes the tombstone.
-    Tombstone,
+    /// The delete becomes the tombstone: with the mode's default name, in Debezium, a null that has
+    /// a schema.
+    Tombstone { schema: bool },
     /// The old row, and no tombstone.
     Rewrite,
     /// The old row, and the tombstone.
     RewriteWithTombstone,
 }
 
-/// A field or header made of what an envelope says beside its rows.
+/// A field or header made of what an envelope says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Added {
     /// Its name.
     pub(crate) name: String,
     /// What it says.
-    pub(crate) origin: Leaf,
+    pub(crate) origin: Origin,
+}
+
+/// What an added field says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Something beside the rows.
+    Leaf(Leaf),
+    /// A field of the old row, or of the new one.
+    Column { old: bool, name: String },
 }
 
 /// A leaf of the envelope.
@@ -478,25 +488,8 @@ impl Leaf {
 }
 
 impl Unwrap {
-    /// The transformation, where it is configured.
-    ///
-    /// Errors: other transformations, and options that we do not have.
-    pub(crate) fn compile(config: &config::Encode) -> Result<Option<Self>, PlanError> {
-        let mut unwrap = None;
-        for transform in &config.transforms {
-            let known = ["ExtractNewRecordState", "UnwrapFromEnvelope"]
-                .iter()
-                .any(|class| transform.class.ends_with(class));
-            if !known || unwrap.is_some() {
-                let what = format!("transforms.{}.type={}", transform.alias, transform.class);
-                return Err(PlanError::Unsupported { what });
-            }
-            unwrap = Some(Self::of(transform)?);
-        }
-        Ok(unwrap)
-    }
-
-    fn of(transform: &Transform) -> Result<Self, PlanError> {
+    /// Errors: options that we do not have.
+    pub(crate) fn of(transform: &Transform) -> Result<Self, PlanError> {
         const KNOWN: &[&str] = &[
             "delete.tombstone.handling.mode",
             "delete.handling.mode",
@@ -506,6 +499,10 @@ impl Unwrap {
             "add.headers",
             "add.headers.prefix",
             "replace.null.with.default",
+            // They drop what a header names, and no transform of ours writes one.
+            "drop.fields.header.name",
+            "drop.fields.from.key",
+            "drop.fields.keep.schema.compatible",
         ];
         let unsupported = |option: &str, value: &str| PlanError::Unsupported {
             what: format!("transforms.{}.{option}={value}", transform.alias),
@@ -523,13 +520,14 @@ impl Unwrap {
             option("delete.tombstone.handling.mode"),
             option("delete.handling.mode"),
         ) {
-            (None, None) if drop_tombstones => Deletes::Tombstone,
-            (None, None | Some("drop")) if !drop_tombstones => Deletes::Tombstone,
-            (None, Some("none")) => Deletes::Tombstone,
+            (None, None) if drop_tombstones => Deletes::Tombstone { schema: true },
+            (None, None | Some("drop")) if !drop_tombstones => Deletes::Tombstone { schema: true },
+            (None, Some("none")) => Deletes::Tombstone { schema: false },
             (None, Some("rewrite")) if drop_tombstones => Deletes::Rewrite,
             (None, Some("rewrite")) => Deletes::RewriteWithTombstone,
             (Some("drop"), _) | (None, Some("drop") | None) => Deletes::Drop,
-            (Some("tombstone" | "delete-to-tombstone"), _) => Deletes::Tombstone,
+            (Some("tombstone"), _) => Deletes::Tombstone { schema: true },
+            (Some("delete-to-tombstone"), _) => Deletes::Tombstone { schema: false },
             (Some("rewrite"), _) => Deletes::Rewrite,
             (Some("rewrite-with-tombstone"), _) => Deletes::RewriteWithTombstone,
             (Some(mode), _) => return Err(unsupported("delete.tombstone.handling.mode", mode)),
@@ -545,7 +543,19 @@ impl Unwrap {
                         Some((path, name)) => (path, name.to_owned()),
                         None => (spec, spec.replace('.', "_")),
                     };
-                    let origin = Leaf::named(path).ok_or_else(|| unsupported(list, spec))?;
+                    let origin = match path.split_once('.') {
+                        Some(("before", column)) => Origin::Column {
+                            old: true,
+                            name: column.to_owned(),
+                        },
+                        Some(("after", column)) => Origin::Column {
+                            old: false,
+                            name: column.to_owned(),
+                        },
+                        _ => Leaf::named(path)
+                            .map(Origin::Leaf)
+                            .ok_or_else(|| unsupported(list, spec))?,
+                    };
                     Ok(Added {
                         name: format!("{prefix}{name}"),
                         origin,
@@ -559,7 +569,7 @@ impl Unwrap {
                 0,
                 Added {
                     name: "__deleted".to_owned(),
-                    origin: Leaf::Deleted,
+                    origin: Origin::Leaf(Leaf::Deleted),
                 },
             );
         }
@@ -574,9 +584,20 @@ impl Unwrap {
     /// The value's schema, of the row's.
     pub(crate) fn schema(&self, row: Schema) -> Schema {
         let mut fields = row.fields().to_vec();
-        fields.extend(self.fields.iter().map(|added| Field {
-            name: added.name.clone(),
-            schema: added.origin.schema(),
+        fields.extend(self.fields.iter().filter_map(|added| {
+            let schema = match &added.origin {
+                Origin::Leaf(leaf) => leaf.schema(),
+                // A table may be without it.
+                Origin::Column { name, .. } => {
+                    let mut fields = row.fields().iter();
+                    let field = fields.find(|field| field.name == *name)?;
+                    field.schema.clone().optional()
+                }
+            };
+            Some(Field {
+                name: added.name.clone(),
+                schema,
+            })
         }));
         Schema {
             kind: Kind::Struct(fields),
@@ -596,7 +617,13 @@ impl Unwrap {
 
     /// Whether the operation's record has no value.
     pub(crate) fn is_null(&self, op: Operation) -> bool {
-        op == Operation::Delete && self.deletes == Deletes::Tombstone
+        op == Operation::Delete && matches!(self.deletes, Deletes::Tombstone { .. })
+    }
+
+    /// Whether Debezium's null for a delete has the row's schema: JsonConverter then writes
+    /// something.
+    pub(crate) fn nulls_have_schema(&self) -> bool {
+        self.deletes == Deletes::Tombstone { schema: true }
     }
 
     /// Whether a delete is followed by a tombstone, where the connector makes them.

@@ -15,9 +15,10 @@ use crate::produce::TopicId;
 /// The kinds of notices that were needed so far.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    heartbeat: Option<Kind>,
-    transaction: Option<Kind>,
-    message: Option<Kind>,
+    // The inner is none where transforms leave such records out.
+    heartbeat: Option<Option<Kind>>,
+    transaction: Option<Option<Kind>>,
+    message: Option<Option<Kind>>,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -28,6 +29,8 @@ struct Kind {
     topic: TopicId,
     key: Writer,
     value: Writer,
+    /// Behind the other fields of each key.
+    key_field: Option<Value>,
 }
 
 /// Which kind.
@@ -39,7 +42,7 @@ pub(super) enum Of {
 }
 
 impl Notices {
-    fn kind(&mut self, of: Of) -> &mut Option<Kind> {
+    fn kind(&mut self, of: Of) -> &mut Option<Option<Kind>> {
         match of {
             Of::Heartbeat => &mut self.heartbeat,
             Of::Transaction => &mut self.transaction,
@@ -65,6 +68,14 @@ impl Notices {
             Of::Transaction => Notice::transaction(&config.encode),
             Of::Message => Notice::message(&config.encode),
         };
+        let encode = &config.encode;
+        let transformed = notice.transformed(encode).map_err(|error| {
+            Error::fatal(Blame::Configuration, "the connector's transforms", error)
+        })?;
+        let Some(notice) = transformed else {
+            *self.kind(of) = Some(None);
+            return Ok(());
+        };
         let refuse = |error| {
             Error::fatal(
                 Blame::Configuration,
@@ -72,7 +83,6 @@ impl Notices {
                 error,
             )
         };
-        let encode = &config.encode;
         let id = registries.id(Side::Key, &notice.topic, &notice.key).await?;
         let key = Writer::compile(&notice.key, &encode.key_converter, id).map_err(refuse)?;
         let id = registries
@@ -80,7 +90,12 @@ impl Notices {
             .await?;
         let value = Writer::compile(&notice.value, &encode.value_converter, id).map_err(refuse)?;
         let topic = outlet.topic(&notice.topic).await?;
-        *self.kind(of) = Some(Kind { topic, key, value });
+        *self.kind(of) = Some(Some(Kind {
+            topic,
+            key,
+            value,
+            key_field: notice.key_field,
+        }));
         Ok(())
     }
 
@@ -138,8 +153,14 @@ impl Notices {
         );
         key_bytes.clear();
         value_bytes.clear();
-        if let Some(kind) = self.kind(of) {
-            kind.key.put(key, &mut key_bytes);
+        if let Some(Some(kind)) = self.kind(of) {
+            match (&kind.key_field, key) {
+                (Some(added), Value::Struct(fields)) => {
+                    let fields = fields.iter().chain([added]).cloned().collect();
+                    kind.key.put(&Value::Struct(fields), &mut key_bytes);
+                }
+                _ => kind.key.put(key, &mut key_bytes),
+            }
             kind.value.put(value, &mut value_bytes);
             let topic = kind.topic;
             let partition = partition.unwrap_or_else(|| outlet.partition(topic, &key_bytes));

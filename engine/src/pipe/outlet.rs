@@ -13,7 +13,7 @@ use super::unsent::{Large, Policy, Refusals, Unsent, Why, key_of};
 use crate::capture::row::Row;
 use crate::config::{Compression, Config, Operation};
 use crate::encode::envelope::{SourceBlock, TransactionBlock};
-use crate::encode::plan::{ColumnError, Event};
+use crate::encode::plan::{ColumnError, Event, RowEncoder};
 use crate::net;
 use crate::produce::{self, Driver, Producer, TopicId};
 
@@ -179,7 +179,11 @@ impl Outlet {
     ///
     /// Errors: the row's, unless such rows are to be left out; the producer's.
     #[inline]
-    pub(super) fn change(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<Events, Error> {
+    pub(super) fn change(
+        &mut self,
+        table: &Captured,
+        change: &RowEvent<'_>,
+    ) -> Result<Events, Error> {
         match self.records(table, change) {
             Ok(events) => Ok(events),
             Err(fault) => self.unsent(table, change, fault).map(|()| Events::One),
@@ -259,8 +263,9 @@ impl Outlet {
             }
             (Operation::Delete, Some(old), _) => {
                 let has_key = encode_key(table, old, &mut self.key)?;
-                self.write(table, has_key, None, &self.event(change))?;
-                self.tombstone(table, has_key, None)
+                let event = self.event(change);
+                self.write(table, has_key, None, &event)?;
+                self.tombstone(table, has_key, None, &event)
             }
             (_, _, Some(new)) => {
                 let has_key = encode_key(table, new, &mut self.key)?;
@@ -294,7 +299,7 @@ impl Outlet {
             now_ns,
         };
         self.write(table, true, Some((NEW_KEY, &header)), &delete)?;
-        self.tombstone(table, true, Some((NEW_KEY, &header)))?;
+        self.tombstone(table, true, Some((NEW_KEY, &header)), &delete)?;
 
         std::mem::swap(&mut self.key, &mut self.old_key);
         header.clear();
@@ -357,16 +362,12 @@ impl Outlet {
             record.key(key);
             // A record dropped unfinished leaves the batch as it was.
             if encoder.is_null(event.op) {
-                record.value(None);
+                record.value(encoder.null());
             } else {
                 record.value_with(|out| encoder.value(event, out))?;
             }
             put_headers(&mut record, header, &self.context);
-            for (index, name) in encoder.event_headers().enumerate() {
-                self.event_header.clear();
-                let told = encoder.event_header(index, event, &mut self.event_header);
-                record.header(name, told.then_some(&self.event_header[..]));
-            }
+            put_event_headers(&mut record, encoder, event, &mut self.event_header);
             let bytes = record.byte_count() - start;
             if Refusals::is_large(bytes) {
                 // A batch of it alone: a record's frame there is the same, give or take a byte.
@@ -409,18 +410,26 @@ impl Outlet {
         table: &Captured,
         has_key: bool,
         header: Option<(&str, &[u8])>,
+        event: &Event<'_>,
     ) -> Result<(), Fault> {
-        if !table.encoder.tombstones() {
+        let encoder = &table.encoder;
+        if !encoder.tombstones() {
             return Ok(());
         }
         let key = has_key.then_some(&self.key[..]);
         let producer = self.driver.producer();
         let partition = producer.partition(table.topic, key).unwrap_or_default();
-        let context = &self.context;
+        let (context, event_header) = (&self.context, &mut self.event_header);
         producer.record(table.topic, partition, self.now_ns / 1_000_000, |record| {
             record.key(key);
             record.value(None);
             put_headers(record, header, context);
+            if encoder.tombstone_shares_headers() {
+                put_event_headers(record, encoder, event, event_header);
+            }
+            if let Some(name) = encoder.tombstone_header() {
+                record.header(name, Some(Operation::Delete.text().as_bytes()));
+            }
         })?;
         self.appended = true;
         Ok(())
@@ -484,6 +493,20 @@ const OLD_KEY: &str = "__debezium.oldkey";
 
 fn encode_key(table: &Captured, row: Row<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
     table.encoder.key(row, out)
+}
+
+/// Headers that tell something of the event, each spelled out in `buffer`.
+fn put_event_headers(
+    record: &mut RecordWriter<'_>,
+    encoder: &RowEncoder,
+    event: &Event<'_>,
+    buffer: &mut Vec<u8>,
+) {
+    for (index, name) in encoder.event_headers().enumerate() {
+        buffer.clear();
+        let told = encoder.event_header(index, event, buffer);
+        record.header(name, told.then_some(&buffer[..]));
+    }
 }
 
 fn put_headers(

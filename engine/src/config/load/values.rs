@@ -10,8 +10,8 @@ use crate::config::table::{self, AVRO, CLIENT, JSON, Status, Wording};
 use crate::config::{
     AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, DeadLetters, Encode,
     Errors, FailureMode, Filter, JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern,
-    Pem, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName, TableFilter,
-    Tls, TopicCreation, TopicNaming, Transform, jaas,
+    Pem, Predicate, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName,
+    TableFilter, Tls, TopicCreation, TopicNaming, Transform, jaas,
 };
 
 impl Load {
@@ -389,36 +389,78 @@ impl Load {
                 continue;
             }
             let prefix = format!("transforms.{alias}.");
+            let class = connect.required(&type_name);
+            let place = table::TRANSFORMS.iter().position(|known| *known == class);
+            let (own, refused) =
+                place.map_or((&[][..], &[][..]), |at| table::TRANSFORM_OPTIONS[at]);
             let mut options = BTreeMap::new();
             for (option, given) in connect.family(&prefix, "") {
                 if option == "type" || option == "predicate" || option == "negate" {
                     continue;
                 }
-                if table::TRANSFORM_OPTIONS.contains(&option) {
+                if own.contains(&option) {
                     options.insert(option.to_owned(), given.value.clone());
-                } else if table::REFUSED_TRANSFORM_OPTIONS.contains(&option) {
+                } else if refused.contains(&option) {
                     let name = format!("{prefix}{option}");
                     self.problem(
                         connect,
                         &name,
                         "this option is not supported by this version",
                     );
-                } else {
-                    let known = table::TRANSFORM_OPTIONS
-                        .iter()
-                        .map(|known| format!("{prefix}{known}"));
+                } else if place.is_some() {
+                    let known = own.iter().map(|known| format!("{prefix}{known}"));
                     self.unknown(&given.name, known);
                 }
             }
+            for option in place.map_or(&[][..], |at| table::REQUIRED_TRANSFORM_OPTIONS[at]) {
+                if !options.contains_key(*option) {
+                    let name = format!("{prefix}{option}");
+                    self.problem(connect, &name, missing(Wording::Kafka, &name));
+                }
+            }
+            for option in ["topic.regex", "key.field.regex", "regex"] {
+                if let Some(Err(fault)) = options.get(option).map(|text| Pattern::new(text)) {
+                    self.problem(connect, &format!("{prefix}{option}"), fault);
+                }
+            }
+            let predicate = connect
+                .optional(&format!("{prefix}predicate"))
+                .and_then(|name| self.predicate(connect, &prefix, &name));
             self.renew_unwrap(&prefix, &mut options);
-            let class = connect.required(&type_name);
             transforms.push(Transform {
+                negate: connect.boolean(&format!("{prefix}negate")),
+                predicate,
                 alias,
                 class,
                 options,
             });
         }
         transforms
+    }
+
+    /// The predicate that a transform names.
+    fn predicate(&mut self, connect: &Scope, prefix: &str, name: &str) -> Option<Predicate> {
+        let type_name = format!("predicates.{name}.type");
+        if !connect.list("predicates").iter().any(|known| known == name) {
+            let message = format!("predicates does not name {name}");
+            self.problem(connect, &format!("{prefix}predicate"), message);
+            return None;
+        }
+        let Some(class) = connect.optional(&type_name) else {
+            self.problem(connect, &type_name, missing(Wording::Kafka, &type_name));
+            return None;
+        };
+        if class.ends_with(".RecordIsTombstone") {
+            return Some(Predicate::RecordIsTombstone);
+        }
+        let pattern = format!("predicates.{name}.pattern");
+        let Some(text) = connect.optional(&pattern) else {
+            self.problem(connect, &pattern, missing(Wording::Kafka, &pattern));
+            return None;
+        };
+        Pattern::case_sensitive(&text)
+            .ok()
+            .map(Predicate::TopicNameMatches)
     }
 
     /// ExtractNewRecordState's options of 1.x and 2.x, in today's names.
@@ -527,6 +569,19 @@ impl Load {
                 })
             }
             "StringConverter" => Converter::String,
+            "ByteArrayConverter" if side < 2 => {
+                let scope = match scopes.connect.is_given(SIDES[side]) {
+                    true => &scopes.connect,
+                    false => &scopes.worker,
+                };
+                self.problem(
+                    scope,
+                    SIDES[side],
+                    "ByteArrayConverter takes bytes only, and the records of this connector are \
+                     structs: use JsonConverter, AvroConverter or StringConverter",
+                );
+                Converter::ByteArray
+            }
             "ByteArrayConverter" => Converter::ByteArray,
             _ => Converter::SimpleHeader,
         }

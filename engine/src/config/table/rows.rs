@@ -278,8 +278,6 @@ pub static WORKER: Section = Section {
 
 // ---- the connector's file: Connect's own -------------------------------------------------------
 
-const NO_STOCK_TRANSFORM: &str =
-    "the transform would change records, and this version cannot apply it";
 /// Connector file: what every connector has.
 #[rustfmt::skip]
 pub static CONNECT: Section = Section {
@@ -310,13 +308,16 @@ pub static CONNECT: Section = Section {
         optional("transforms", Kind::List, "Names of transforms, in order."),
         optional("transforms.<name>.type", Kind::Class(TRANSFORMS), "A transform's class.").high(),
         optional("transforms.<name>.predicate", Kind::Text,
-            "Only for records that this predicate accepts.").refused(NO_STOCK_TRANSFORM),
+            "Only for records that this predicate accepts."),
         is("transforms.<name>.negate", Kind::Boolean, "false",
-            "Only for records that it does not accept.").refused(NO_STOCK_TRANSFORM),
+            "Only for records that it does not accept."),
         optional("transforms.<name>.<option>", Kind::Text, "A transform's own options."),
-        optional("predicates", Kind::List, "Names of predicates.").refused(NO_STOCK_TRANSFORM),
-        optional("predicates.<name>.<option>", Kind::Text, "A predicate's class and options.")
-            .refused(NO_STOCK_TRANSFORM),
+        optional("predicates", Kind::List, "Names of predicates."),
+        optional("predicates.<name>.type", Kind::Class(PREDICATES), "A predicate's class."),
+        optional("predicates.<name>.pattern", format("Java's regular expression", check_pattern),
+            "TopicNameMatches: what the whole topic must match."),
+        optional("predicates.<name>.<option>", Kind::Text, "Other options of a predicate.").low()
+            .ignored("the two predicates here have no others"),
         is("errors.retry.timeout", Kind::Long(-1), "0",
             "ms for which a converter asks a registry that fails again and again, before the pipe \
             starts anew; -1: for ever."),
@@ -370,7 +371,12 @@ const PARTITIONS: Kind = format("a number of at least 1, or -1", check_count);
 const REPLICAS: Kind = format("a number of at least 1, or -1", check_count);
 
 /// Transforms that records can pass.
-pub const TRANSFORMS: &[&str] = &["io.debezium.transforms.ExtractNewRecordState"];
+pub const TRANSFORMS: &[&str] = &[
+    "io.debezium.transforms.ExtractNewRecordState",
+    "io.debezium.transforms.ByLogicalTableRouter",
+    "org.apache.kafka.connect.transforms.RegexRouter",
+    "org.apache.kafka.connect.transforms.Filter",
+];
 
 /// Old names of [`TRANSFORMS`].
 pub const RENAMED_TRANSFORMS: &[(&str, &str)] = &[(
@@ -378,26 +384,92 @@ pub const RENAMED_TRANSFORMS: &[(&str, &str)] = &[(
     "io.debezium.transforms.ExtractNewRecordState",
 )];
 
-/// Options of [`TRANSFORMS`], all of ExtractNewRecordState's.
-pub const TRANSFORM_OPTIONS: &[&str] = &[
-    "delete.tombstone.handling.mode",
-    "add.fields",
-    "add.fields.prefix",
-    "add.headers",
-    "add.headers.prefix",
-    "replace.null.with.default",
-    "drop.tombstones",
-    "delete.handling.mode",
-    "add.source.fields",
-    "operation.header",
+/// What conditions of transforms there are.
+const PREDICATES: &[&str] = &[
+    "org.apache.kafka.connect.transforms.predicates.TopicNameMatches",
+    "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone",
 ];
 
-/// Options that it has in Debezium and not here.
-pub const REFUSED_TRANSFORM_OPTIONS: &[&str] = &[
-    "route.by.field",
-    "drop.fields.header.name",
-    "drop.fields.from.key",
-    "drop.fields.keep.schema.compatible",
+/// Options of [`TRANSFORMS`], in their order: those that there are, and those that we do not have.
+pub const TRANSFORM_OPTIONS: &[(&[&str], &[&str])] = &[
+    (
+        &[
+            "delete.tombstone.handling.mode",
+            "add.fields",
+            "add.fields.prefix",
+            "add.headers",
+            "add.headers.prefix",
+            "replace.null.with.default",
+            "drop.fields.header.name",
+            "drop.fields.from.key",
+            "drop.fields.keep.schema.compatible",
+            "drop.tombstones",
+            "delete.handling.mode",
+            "add.source.fields",
+            "operation.header",
+        ],
+        &["route.by.field"],
+    ),
+    (
+        &[
+            "topic.regex",
+            "topic.replacement",
+            "key.enforce.uniqueness",
+            "key.field.name",
+            "key.field.regex",
+            "key.field.replacement",
+            "logical.table.cache.size",
+            "schema.name.adjustment.mode",
+        ],
+        &[],
+    ),
+    (&["regex", "replacement"], &[]),
+    (&[], &[]),
+];
+
+/// Options without which a transform says nothing.
+pub const REQUIRED_TRANSFORM_OPTIONS: &[&[&str]] = &[
+    &[],
+    &["topic.regex", "topic.replacement"],
+    &["regex", "replacement"],
+    &[],
+];
+
+/// Part of the name of a class that people know, and what it would take.
+pub const REFUSED_CLASSES: &[(&str, &str)] = &[
+    (
+        "outbox.EventRouter",
+        "a topic and a key of each row's own content",
+    ),
+    ("ContentBasedRouter", "an interpreter of scripts"),
+    (
+        "io.debezium.transforms.Filter",
+        "an interpreter of scripts",
+    ),
+    (
+        "PartitionRouting",
+        "a partition of each row's own content",
+    ),
+    (
+        "BinaryDataConverter",
+        "values that are bytes, and records are structs",
+    ),
+    (
+        "ProtobufConverter",
+        "a form of records that this version does not have",
+    ),
+    (
+        "JsonSchemaConverter",
+        "a form of records that this version does not have",
+    ),
+    (
+        "CloudEventsConverter",
+        "a form of records that this version does not have",
+    ),
+    (
+        "apicurio",
+        "another registry's API; Apicurio's own /apis/ccompat works with Confluent's AvroConverter",
+    ),
 ];
 
 // ---- the connector's file: Debezium's ----------------------------------------------------------

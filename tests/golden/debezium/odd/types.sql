@@ -1,0 +1,16 @@
+create extension if not exists ltree; create extension if not exists hstore;
+create schema inv;
+create domain inv.arrdom as int[];
+create table inv.odd (id int primary key, d date, ad date[], ts timestamp, ats timestamp[], tz timestamptz, atz timestamptz[], ati time[], atiz timetz[], lt ltree[], nm name, nmn name not null default 'x');
+insert into inv.odd values (1,'1582-10-10','{1582-10-10}','1582-10-10 01:02:03.5','{1582-10-10 01:02:03.5}','1582-10-10 01:02:03.5+00','{1582-10-10 01:02:03.5+00}','{23:59:59.9999}','{23:59:59.9999+00,"00:00:00.5-10","12:00:00+05:30:15"}','{a.b.c}','nm','nn');
+insert into inv.odd values (2,'1582-10-15','{1582-10-04,1582-10-05,1582-10-14,1582-10-15}','1582-10-04','{1582-10-04,1582-10-15}','1582-10-04+00','{1582-10-04+00,1582-10-14+00,1582-10-15+00}',null,null,'{a}',null);
+insert into inv.odd values (3,'1000-01-01','{1000-01-01,0400-02-29}','1000-01-01','{1000-01-01}','1000-01-01+00','{1000-01-01+00,0001-01-01+00}',null,null,'{}',null);
+insert into inv.odd values (4,'0005-02-29 BC',null,'0005-02-29 BC',null,'0005-02-29+00 BC',null,null,null,'{a,b}',null);
+insert into inv.odd values (5,null,'{0005-02-29 BC}',null,'{0005-02-29 BC}',null,'{0005-02-29+00 BC}',null,null,null,null);
+insert into inv.odd values (6,'0001-12-31 BC','{0001-12-31 BC}','0044-03-15 12:00 BC','{0044-03-15 12:00 BC}','0044-03-15 12:00+00 BC','{0044-03-15 12:00+00 BC}',null,null,null,null);
+create table inv."Case" ("ID" int primary key, "Naïve ☃" text, "select" text);
+insert into inv."Case" values (1,'a','b');
+create table inv.uk (a int, b int not null, c text, unique (b), unique(a));
+insert into inv.uk values (null,1,'x');
+create table inv.uki (a int not null, b text); create unique index uki_z on inv.uki (a); create unique index uki_a on inv.uki (lower(b)); create unique index uki_b on inv.uki (b) where a > 0; 
+insert into inv.uki values (1,'x');
