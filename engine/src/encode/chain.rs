@@ -158,7 +158,6 @@ impl Chain {
         }
         if let Some((names, mode)) = passage.names {
             notice.key.name = Some(adjust(&format!("{names}.Key"), mode, true));
-            notice.key.version = None;
         }
         if let Some((name, value)) = passage.key_field
             && let Kind::Struct(fields) = &mut notice.key.kind

@@ -12,7 +12,8 @@ use super::states::{State, States};
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
-use crate::config::{self, Config, Converter, Filter, SubjectName};
+use crate::config::{self, Compat, Config, Converter, Filter, SubjectName};
+use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
 use crate::encode::schema::Schema;
@@ -477,17 +478,23 @@ impl Registries {
 }
 
 /// The table as announced, with what only the catalogue knows. A column that is gone there is
-/// nullable and has no default.
+/// nullable and has no default; a table that is gone, or has another name by now, Debezium does not
+/// find at all.
 async fn complete(
     announced: &Announced,
     client: &mut Client,
     types: &mut Types,
+    compat: Compat,
 ) -> Result<Table, Error> {
+    let as_debezium = compat == Compat::Debezium;
     // An enum may have got a label since.
     types.clear();
     let known = catalog::tables(client, types, &[announced.oid])
         .await?
-        .pop();
+        .pop()
+        .filter(|known| {
+            !as_debezium || known.name == announced.name && known.schema == announced.schema
+        });
     let oids: Vec<u32> = announced
         .columns
         .iter()
@@ -528,6 +535,7 @@ async fn complete(
     // Dropped meanwhile, or its key changed: the identity's columns were the key then.
     let key = key.unwrap_or_else(|| match replica_identity {
         ReplicaIdentity::Full => Vec::new(),
+        _ if as_debezium => Vec::new(),
         _ => (0..columns.len())
             .filter(|&at| columns[at].identity)
             .collect(),

@@ -1,0 +1,99 @@
+//! Tables that change while their changes stream. Slow.
+
+use std::time::Duration;
+
+use tests::Properties;
+use tests::debezium::Capture;
+use tests::judge::{self, Format};
+use tests::kafka::{self, Kafka};
+use tests::penstock::Penstock;
+use tests::postgres::{Postgres, SUPERUSER, Version};
+use tests::registry::Registry;
+
+const SOON: Duration = Duration::from_secs(60);
+/// What a process ends with when a registry said no.
+const REGISTRY: i32 = 6;
+
+/// Columns added, dropped, renamed, retyped; defaults, keys and replica identities; tables renamed,
+/// and made anew under their old name; partitions, inheritance, cascades, savepoints, COPY, TOAST
+/// values that were not sent: each between rows of one transaction, as Debezium has it.
+#[test]
+fn within_transactions_as_debezium() {
+    Capture::of("ddl", "ddl").json();
+}
+
+/// A table that was renamed or dropped meanwhile keeps its key; all else is equal.
+#[test]
+fn within_transactions() {
+    Capture::of("ddl", "ddl")
+        .correct()
+        .without_topic("srv.inv.moved")
+        .without_topic("srv.inv.reborn")
+        .json();
+}
+
+/// A registry that refuses a new version ends the pipe at the first row of it; nothing before it
+/// comes again, and with the registry's mind changed the next start sends that row.
+#[test]
+fn a_registry_that_refuses_a_version() {
+    let (server, kafka) = (
+        Postgres::shared(Version::Debian),
+        Kafka::shared(kafka::NEWEST),
+    );
+    let registry = Registry::start();
+    let database = server.database("refused");
+    let prefix = database.name.clone();
+    database.script("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a');");
+    let converter = "io.confluent.connect.avro.AvroConverter";
+    let worker = Properties::default()
+        .with("bootstrap.servers", kafka.bootstrap())
+        .with("offset.storage.topic", format!("{prefix}-offsets"))
+        .with("key.converter", converter)
+        .with("key.converter.schema.registry.url", registry.url())
+        .with("value.converter", converter)
+        .with("value.converter.schema.registry.url", registry.url());
+    let connector = Properties::default()
+        .with("name", &prefix)
+        .with(
+            "connector.class",
+            "io.debezium.connector.postgresql.PostgresConnector",
+        )
+        .with("topic.prefix", &prefix)
+        .with("slot.name", &prefix)
+        .with("database.hostname", "127.0.0.1")
+        .with("database.port", server.port())
+        .with("database.user", SUPERUSER.0)
+        .with("database.password", SUPERUSER.1)
+        .with("database.dbname", &prefix)
+        .with("table.include.list", "public.t");
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    pipe.wait_for(&["snapshot is complete"], SOON);
+    database.query("INSERT INTO t VALUES (2, 'b')");
+    let topic = format!(r"{prefix}\.public\.t");
+    let bootstrap = kafka.bootstrap();
+    let format = Format::Avro(registry.url());
+    assert_eq!(judge::read(&bootstrap, &topic, format, 2, SOON).len(), 2);
+
+    let said = "Schema being registered is incompatible with an earlier schema";
+    registry.fail("-value", 409, 409, said, 1);
+    database.script("ALTER TABLE t ADD w int; INSERT INTO t VALUES (3, 'c', 3);");
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, REGISTRY, "{log}");
+    for word in [
+        "409",
+        said,
+        &format!("{prefix}.public.t-value"),
+        "compatibility",
+    ] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    let records = judge::read(&bootstrap, &topic, format, 3, SOON);
+    let ids: Vec<_> = records
+        .iter()
+        .map(|record| record.after()["id"].as_i64())
+        .collect();
+    assert_eq!(ids, [Some(1), Some(2), Some(3)], "{}", pipe.log());
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
