@@ -14,7 +14,6 @@ use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
 use crate::config::{self, Compat, Config, Converter, Filter, SubjectName};
 use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
-use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
 use crate::encode::schema::Schema;
 use crate::net;
@@ -297,7 +296,7 @@ impl Tables {
             self.places.insert(oid, None);
             return Ok(());
         }
-        let table = complete(&announced, client, types).await?;
+        let table = complete(&announced, client, types, config.encode.compat).await?;
         // Another revision of the same table takes the place of the one before.
         let place = self.by_oid.get(&oid).copied();
         let known = place.is_some_and(|place| match &self.captured[place] {
