@@ -145,8 +145,8 @@ fn compare(record: bool) -> ExitCode {
     let known = known(&std::fs::read_to_string(&file).unwrap_or_default());
     let scratch = tempfile::tempdir().expect("a folder for callgrind");
     let mut text = String::from(
-        "# Instructions a row, counted by callgrind; `make bench-instructions RECORD=1` writes this.\n\
-         case,instructions\n",
+        "# Instructions a row, counted by callgrind; `make bench-instructions RECORD=1` writes \
+         this.\ncase,instructions\n",
     );
     let (mut dearer, mut cheaper) = (0, 0);
     for (name, rows, _) in CASES {
@@ -177,8 +177,8 @@ fn compare(record: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "\n{dearer} cases cost more than {TOLERANCE} % more than {} says, {cheaper} less{}. Where that \
-         is meant, record it with the change that made it:\n    make bench-instructions RECORD=1",
+        "\n{dearer} cases cost more than {TOLERANCE} % more than {} says, {cheaper} less{}. Where \
+         that is meant, record it with the change that made it:\n    make bench-instructions RECORD=1",
         file.display(),
         if missing { ", and some are new" } else { "" }
     );

@@ -19,6 +19,8 @@ pub struct Pace {
     /// Bytes a millisecond, lately.
     rate: usize,
     read_at: Instant,
+    /// Since when the mark is waited for; other things may happen meanwhile.
+    waiting: Option<Instant>,
 }
 
 /// How much later a row may be read for it, under load.
@@ -43,6 +45,7 @@ impl Pace {
             mark: 1,
             rate: 0,
             read_at: now,
+            waiting: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl Pace {
     pub fn read(&mut self, bytes: usize, now: Instant) {
         let since = now.duration_since(self.read_at).min(MEMORY);
         self.read_at = now;
+        self.waiting = None;
         // The mean over the time before: a burst must last to be believed.
         let kept = (MEMORY - since).as_micros();
         let sum = self.rate as u128 * kept + bytes as u128 * 1000;
@@ -71,14 +75,19 @@ impl Pace {
 
     /// When to give up waiting for the mark; none: any byte wakes.
     #[must_use]
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        (self.mark > 1).then(|| now + PATIENCE)
+    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        if self.mark == 1 {
+            return None;
+        }
+        let since = *self.waiting.get_or_insert(now);
+        Some(since + PATIENCE)
     }
 
     /// Nothing was read by the deadline.
     pub fn expire(&mut self) {
         self.mark = 1;
         self.rate = 0;
+        self.waiting = None;
     }
 }
 

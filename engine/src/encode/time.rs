@@ -640,7 +640,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_quick_way_is_the_slow_way(seconds in -100_i64..253_402_300_900, micros in 0_u32..1_000_000) {
+        fn the_quick_way_is_the_slow_way(
+            seconds in -100_i64..253_402_300_900,
+            micros in 0_u32..1_000_000,
+        ) {
             let instant = Instant { seconds, micros };
             let slow = text(|out| {
                 put_date_time(out, seconds);
