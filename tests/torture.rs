@@ -4,6 +4,7 @@
 //! `make torture` runs the long one: `TORTURE_KILLS`, `TORTURE_SEED`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -146,7 +147,34 @@ fn run(plan: Plan) {
         "the topics are not the history ({}): {counts:#}",
         history.display()
     );
+    if plan.kills < 20 {
+        overlooks_nothing(&site, &database, &history);
+    }
     let _ = std::fs::remove_file(history);
+}
+
+/// The judge itself is judged: a change that did not happen, and one that is not in the topics.
+fn overlooks_nothing(site: &Site, database: &Database<'_>, history: &Path) {
+    let lines = std::fs::read_to_string(history).expect("it was written");
+    let mut lines: Vec<&str> = lines.lines().collect();
+    let count = |lines: &[&str], what: [&str; 2]| {
+        std::fs::write(history, lines.join("\n")).expect("a temporary file");
+        let (counts, good) = judge::history(&site.kafka.bootstrap(), &database.name, history);
+        assert!(!good, "{counts:#}");
+        what.iter()
+            .filter_map(|name| counts[*name].as_u64())
+            .sum::<u64>()
+    };
+    let last = lines.pop().expect("something happened");
+    assert!(
+        count(&lines, ["duplicated", "wrong"]) > 0,
+        "{last} is too many, and was overlooked"
+    );
+    lines.extend([last, last]);
+    assert!(
+        count(&lines, ["lost", "out_of_order"]) > 0,
+        "{last} twice, and was overlooked"
+    );
 }
 
 fn database_try(database: &Database<'_>, sql: &str) -> Result<String, String> {

@@ -172,8 +172,8 @@ pub fn timeline_switches(content: &str) -> impl Iterator<Item = Result<TimelineS
         let timeline = words.next().and_then(|word| word.parse().ok());
         let at = words.next().and_then(|word| word.parse().ok());
         Ok(TimelineSwitch {
-            timeline: timeline.ok_or(fault("timeline"))?,
-            at: at.ok_or(fault("switch point"))?,
+            timeline: timeline.ok_or_else(|| fault("timeline"))?,
+            at: at.ok_or_else(|| fault("switch point"))?,
         })
     })
 }
