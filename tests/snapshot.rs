@@ -412,3 +412,331 @@ fn text_and_binary_are_the_same_records() {
     }
     assert!(compared > types.len() * 500, "{compared}");
 }
+
+mod resumed {
+    //! Killed while it copies, and while what happened meanwhile is caught up with, again and
+    //! again, under writers: what a read_committed consumer has is, for every key, the end of that
+    //! key's history as triggers wrote it down, nothing twice, nothing left out.
+
+    use std::collections::BTreeMap;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, SystemTime};
+
+    use serde_json::Value;
+    use tests::judge::{self, Format, Record};
+    use tests::kafka::{self, Kafka};
+    use tests::penstock::Penstock;
+    use tests::postgres::{Database, Postgres, SUPERUSER, Stop, Version};
+    use tests::{Properties, eventually};
+
+    const SOON: Duration = Duration::from_secs(60);
+    /// Of each table at first.
+    const ROWS: usize = 2500;
+    /// What the server says to one connection, bytes a second: a copy of a few thousand rows takes
+    /// some seconds, whatever the machine.
+    const PACE: u64 = 150_000;
+    /// By an integer, by text, without a key, partitioned, and with values that are not sent again.
+    const TABLES: [&str; 5] = ["parted", "by_int", "by_text", "bare", "wide"];
+
+    const SCHEMA: &str = "
+        CREATE SEQUENCE versions;
+        CREATE TABLE audit (at serial, tab text, id text, op text, version int8);
+        CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.id <> NEW.id THEN
+            INSERT INTO audit (tab, id, op, version) VALUES (TG_ARGV[0], OLD.id, 'd', NULL);
+          END IF;
+          IF TG_OP <> 'DELETE' THEN
+            INSERT INTO audit (tab, id, op, version) VALUES (TG_ARGV[0], NEW.id,
+              CASE WHEN TG_OP = 'INSERT' OR OLD.id <> NEW.id THEN 'c' ELSE 'u' END, NEW.version);
+          END IF;
+          RETURN NULL;
+        END $$;
+        CREATE TABLE by_int (id int PRIMARY KEY, version int8, pad text);
+        CREATE TABLE by_text (id text PRIMARY KEY, version int8, pad text);
+        CREATE TABLE bare (id int, version int8, pad text);
+        ALTER TABLE bare REPLICA IDENTITY FULL;
+        CREATE TABLE parted (id int PRIMARY KEY, version int8, pad text) PARTITION BY HASH (id);
+        CREATE TABLE wide (id int PRIMARY KEY, version int8, pad text);
+        ALTER TABLE wide ALTER pad SET STORAGE EXTERNAL;
+        CREATE TABLE parted_a PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE parted_b PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);";
+
+    /// A server's port that says things slowly.
+    fn slowly(port: u16) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
+                    continue;
+                };
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || pass(from, to, u64::MAX));
+                std::thread::spawn(move || pass(server, client, PACE));
+            }
+        });
+        own
+    }
+
+    fn pass(mut from: TcpStream, mut to: TcpStream, pace: u64) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            if to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(length as u64 * 1_000_000 / pace));
+        }
+        let _ = from.shutdown(std::net::Shutdown::Both);
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    }
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % sides
+        }
+    }
+
+    fn files(
+        database: &Database<'_>,
+        kafka: &Kafka,
+        port: u16,
+        tables: &[&str],
+    ) -> (Properties, Properties) {
+        let json = "org.apache.kafka.connect.json.JsonConverter";
+        let worker = Properties::default()
+            .with("bootstrap.servers", kafka.bootstrap())
+            .with("offset.storage.topic", format!("offsets-{}", database.name))
+            .with("offset.flush.interval.ms", 300)
+            .with("key.converter", json)
+            .with("key.converter.schemas.enable", "false")
+            .with("value.converter", json)
+            .with("value.converter.schemas.enable", "false");
+        let tables: Vec<String> = tables
+            .iter()
+            .map(|table| format!("public.{table}"))
+            .collect();
+        let connector = Properties::default()
+            .with("name", &database.name)
+            .with(
+                "connector.class",
+                "io.debezium.connector.postgresql.PostgresConnector",
+            )
+            .with("topic.prefix", &database.name)
+            .with("slot.name", &database.name)
+            .with("database.hostname", "127.0.0.1")
+            .with("database.port", port)
+            .with("database.user", SUPERUSER.0)
+            .with("database.password", SUPERUSER.1)
+            .with("database.dbname", &database.name)
+            .with("table.include.list", tables.join(","))
+            .with("publish.via.partition.root", "true")
+            .with("slot.max.retries", 20)
+            .with("slot.retry.delay.ms", 200)
+            .with("retriable.restart.connector.wait.ms", 300);
+        (worker, connector)
+    }
+
+    /// Changes of all kinds, a few to a transaction: about a thousand to each table.
+    fn writing(tables: &[&str]) -> String {
+        let tables: Vec<String> = tables.iter().map(|table| format!("'{table}'")).collect();
+        let tables = tables.join(",");
+        format!(
+            "DO $$ DECLARE t text; i int; k int; n int := 100000; BEGIN
+               FOR i IN 1 .. 1200 LOOP
+                 FOREACH t IN ARRAY ARRAY[{tables}] LOOP
+                   k := 1 + (random() * {ROWS})::int; n := n + 1;
+                   CASE (random() * 9)::int
+                     WHEN 0 THEN EXECUTE format('DELETE FROM %I WHERE id = %L', t, k);
+                     WHEN 1 THEN EXECUTE format('INSERT INTO %I VALUES (%L, nextval(''versions''),
+                       repeat(''n'', CASE WHEN %L = ''wide'' THEN 3000 ELSE 9 END))', t, n, t);
+                     WHEN 2 THEN IF t <> 'wide' THEN EXECUTE format('UPDATE %I SET id = %L,
+                       version = nextval(''versions'') WHERE id = %L', t, n, k); END IF;
+                     ELSE EXECUTE format('UPDATE %I SET version = nextval(''versions'')
+                       WHERE id = %L', t, k);
+                   END CASE;
+                 END LOOP;
+                 IF i % 3 = 0 THEN COMMIT; PERFORM pg_sleep(0.004); END IF;
+                 IF i % 200 = 0 THEN COMMIT; END IF;
+               END LOOP; END $$"
+        )
+    }
+
+    type Histories = BTreeMap<(String, String), Vec<(String, Option<i64>)>>;
+
+    fn audited(database: &Database<'_>) -> Histories {
+        let mut histories = Histories::new();
+        for row in database
+            .query("SELECT tab, id, op, version FROM audit ORDER BY at")
+            .lines()
+        {
+            let fields: Vec<&str> = row.split('|').collect();
+            let key = (fields[0].to_owned(), fields[1].to_owned());
+            let event = (fields[2].to_owned(), fields[3].parse().ok());
+            histories.entry(key).or_default().push(event);
+        }
+        histories
+    }
+
+    fn text(value: &Value) -> String {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    }
+
+    /// What is wrong with what a consumer has seen.
+    fn judge(histories: &Histories, records: &[Record]) -> Result<usize, String> {
+        let mut seen = Histories::new();
+        let mut pads: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut copied = 0;
+        for record in records {
+            let Some(op) = record.op() else { continue };
+            let table = record.topic.rsplit('.').next().unwrap().to_owned();
+            let events: &[(&str, &Value)] = match op {
+                "d" => &[("d", record.before())],
+                // Without a key, a changed id is a change like any other.
+                "u" if table == "bare" && record.before()["id"] != record.after()["id"] => {
+                    &[("d", record.before()), ("c", record.after())]
+                }
+                op => &[(op, record.after())],
+            };
+            for &(op, row) in events {
+                let key = (table.clone(), text(&row["id"]));
+                if op != "d" && row["pad"] != "__debezium_unavailable_value" {
+                    pads.insert(key.clone(), row["pad"].as_str().map_or(0, str::len));
+                }
+                let version = if op == "d" {
+                    None
+                } else {
+                    row["version"].as_i64()
+                };
+                let events = seen.entry(key).or_default();
+                copied += usize::from(op == "r");
+                // A row of which the consumer lacks a value is told once more, as it stands.
+                let again = events
+                    .last()
+                    .is_some_and(|(_, last)| op == "r" && *last == version);
+                if !(again && table == "wide") {
+                    events.push((op.to_owned(), version));
+                }
+            }
+        }
+        for (key, history) in histories {
+            let events = seen.remove(key).unwrap_or_default();
+            let expected = history.get(history.len().saturating_sub(events.len())..);
+            let same = expected
+                .unwrap_or_default()
+                .iter()
+                .zip(&events)
+                .enumerate()
+                .all(|(at, (wanted, found))| {
+                    let read = at == 0 && found.0 == "r" && wanted.0 != "d";
+                    wanted.1 == found.1 && (read || wanted.0 == found.0)
+                });
+            let gone = history.last().is_some_and(|(op, _)| op == "d");
+            let complete = if events.is_empty() {
+                gone
+            } else {
+                events.len() <= history.len()
+            };
+            if !same || !complete {
+                return Err(format!("{key:?}: {history:?} was seen as {events:?}"));
+            }
+            let pad = pads.get(key).copied();
+            if key.0 == "wide" && !gone && pad != Some(3000) {
+                return Err(format!("{key:?}: a value of {pad:?} bytes; {events:?}"));
+            }
+        }
+        match seen.first_key_value() {
+            Some((key, events)) => Err(format!("{key:?} never was, and was seen: {events:?}")),
+            None => Ok(copied),
+        }
+    }
+
+    /// Kills so many times while rows change, and compares in the end.
+    fn killed(version: Version, kills: u32, threads: u32, restart: bool) {
+        let kafka = Kafka::shared(kafka::NEWEST);
+        // Before 13 a partitioned table cannot be published.
+        let tables = &TABLES[usize::from(version == Version::Major(12))..];
+        let server = Postgres::start(version);
+        let database = server.database("resumed");
+        database.query(SCHEMA);
+        for &table in tables {
+            let pad = if table == "wide" { 3000 } else { 40 };
+            let rows = if table == "wide" { ROWS / 10 } else { ROWS };
+            database.query(&format!(
+                "CREATE TRIGGER written AFTER INSERT OR UPDATE OR DELETE ON {table}
+                   FOR EACH ROW EXECUTE FUNCTION write_down('{table}');
+                 INSERT INTO {table} SELECT g, nextval('versions'), repeat('x', {pad})
+                   FROM generate_series(1, {rows}) g"
+            ));
+        }
+        let seed = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let mut dice = Dice(seed.subsec_nanos().into());
+        println!("seed {}", dice.0);
+        let (worker, connector) = files(&database, kafka, slowly(server.port()), tables);
+        let connector = connector.with("snapshot.max.threads", threads);
+        let mut logs = String::new();
+        let mut pipe = Penstock::standalone(&worker, &[&connector]);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| database.query(&writing(tables)));
+            for _ in 0..kills {
+                pipe.wait_for(&["replication slot created"], SOON);
+                std::thread::sleep(Duration::from_millis(700 + dice.roll(2500)));
+                pipe.kill();
+                logs += &pipe.log();
+                pipe = Penstock::standalone(&worker, &[&connector]);
+            }
+            writer.join().expect("the writer writes");
+        });
+        if restart {
+            pipe.wait_for(&["replication slot created"], SOON);
+            std::thread::sleep(Duration::from_millis(700));
+            server.restart(Stop::Immediate);
+            database.query(&writing(tables));
+        }
+        for table in tables {
+            database.query(&format!(
+                "INSERT INTO {table} VALUES (999999, 0, repeat('x', 3000))"
+            ));
+        }
+        let histories = audited(&database);
+        let topics = format!(r"{}\.public\..*", database.name);
+        let copied = eventually("every key's history", SOON, || {
+            pipe.assert_running();
+            let records = judge::read(&kafka.bootstrap(), &topics, Format::Json, 0, SOON);
+            let last = |record: &&Record| text(&record.after()["id"]) == "999999";
+            if records.iter().filter(last).count() < tables.len() {
+                return Err(pipe.log());
+            }
+            judge(&histories, &records).map_err(|why| format!("{why}\n{logs}{}", pipe.log()))
+        });
+        logs += &pipe.log();
+        assert!(copied > ROWS, "{copied} rows were copied:\n{logs}");
+        // Or nothing was shown.
+        assert!(logs.contains("the copy goes on"), "{logs}");
+        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+    }
+
+    #[test]
+    fn on_postgres_12() {
+        killed(Version::Major(12), 3, 1, false);
+    }
+
+    #[test]
+    fn on_postgres_15_over_three_connections() {
+        killed(Version::Major(15), 4, 3, false);
+    }
+
+    #[test]
+    fn on_postgres_18_which_is_restarted() {
+        killed(Version::Major(18), 1, 1, true);
+    }
+}

@@ -36,15 +36,15 @@ pub use states::State;
 use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types, Whereabouts};
 use crate::capture::client::{Client, Purpose, Streaming};
 use crate::capture::error::PgError;
-use crate::capture::relations::Table;
 use crate::config::{
     self, Config, Filter, LsnFlush, Operation, SnapshotMode, Source, TopicCreation, offset_file,
 };
 use crate::encode::registry::RegistryError;
 use crate::net;
 use crate::produce::{self, Driver, Isolation};
+use crate::progress::copied::Copied;
 use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosition};
-use keeper::Keeper;
+use keeper::{Keeper, Owed};
 use notices::Notices;
 use outlet::Outlet;
 use resume::{Case, Decision, Gap, Refusal};
@@ -380,11 +380,24 @@ impl Pipe {
         self.set_replica_identities(&tables).await?;
         self.binary = self.may_ask_for_binary(&tables);
         // Behind the slot: a predecessor that still streamed from it has stored its last by now.
-        let stored = read_stored(&self.config, key).await?;
+        let (stored, copied) = match read_stored(&self.config, key).await? {
+            Some((stored, home, copied)) => (Some((stored, home)), copied),
+            None => (None, None),
+        };
+        let first = stored.is_none();
         let (decision, slot) = self.decide(stored, slot, key).await?;
         let from = match decision {
-            Decision::Snapshot { catch_up, .. } => {
-                match self.snapshot(tables, slot.as_ref(), catch_up).await? {
+            Decision::Snapshot { catch_up, because } => {
+                // Over a gap, what was copied before is worth nothing.
+                let copied = copied.filter(|_| catch_up.is_some() && because.is_none());
+                let copied = copied.unwrap_or_else(|| Copied {
+                    first,
+                    ..Copied::default()
+                });
+                match self
+                    .snapshot(tables, slot.as_ref(), catch_up, copied)
+                    .await?
+                {
                     Some(from) => from,
                     None => return Ok(()),
                 }
@@ -583,6 +596,7 @@ impl Pipe {
         tables: Vec<CapturedTable>,
         slot: Option<&Slot>,
         catch_up: Option<Begin>,
+        mut copied: Copied,
     ) -> Result<Option<Begin>, Error> {
         if !self.pause(self.config.capture.snapshot_delay).await {
             return Ok(None);
@@ -593,44 +607,57 @@ impl Pipe {
             "waiting for the slot's consistent point: every transaction that runs now must end"
         );
         let exported = Exported::create(source, &self.server, slot.is_some()).await?;
-        let mut client = Client::connect(source, Purpose::Query, "penstock snapshot").await?;
-        let (ts_us, tx_id) = exported.import(&mut client, &tables).await?;
+        let mut clients = vec![exported.import(source).await?];
+        let seen = exported.look(&mut clients[0], &tables).await?;
+        for _ in 1..self.config.capture.snapshot_max_threads {
+            clients.push(exported.import(source).await?);
+        }
         let lsn = exported.lsn;
-        // The transaction has the snapshot by now; a temporary slot goes with its connection.
+        // The transactions have the snapshot by now; a temporary slot goes with its connection.
         exported.client.close().await;
-        if let Some(from) = catch_up
-            && from.lsn < lsn
-        {
-            tracing::info!(from = %from.lsn, to = %lsn, "catching up before the snapshot");
-            self.keeper.owe_snapshot();
-            self.states.enter(State::CatchingUp);
-            if streaming::run(self, from, Some(lsn)).await? == End::Stopped {
-                return Ok(None);
+        let chosen: Vec<CapturedTable> = tables
+            .into_iter()
+            .filter(|CapturedTable { table, .. }| {
+                let name = format!("{}.{}", table.schema, table.name);
+                self.config.capture.snapshot_tables.accepts(&name)
+            })
+            .collect();
+        if let Some(mut from) = catch_up {
+            if let Some(inside) = copied.inside {
+                from = Begin {
+                    lsn: inside.start(),
+                    inside: Some(inside),
+                    last_commit: inside.commit,
+                };
+            }
+            // What nobody has been told of needs no changes to be told.
+            let unknown = |oid: &u32| {
+                copied.first && !copied.finished.contains(oid) && copied.begun(*oid).is_none()
+            };
+            let oids = chosen.iter().map(|chosen| chosen.table.oid);
+            let awaited = oids.filter(unknown).collect();
+            if from.lsn < lsn {
+                tracing::info!(from = %from.lsn, to = %lsn, "catching up before the snapshot");
+                self.keeper.owe_snapshot(Owed { copied, awaited });
+                self.states.enter(State::CatchingUp);
+                if streaming::run(self, from, Some(lsn)).await? == End::Stopped {
+                    return Ok(None);
+                }
+                copied = self.keeper.take_copied();
             }
         }
         self.enter(Phase::Snapshot);
-        let copied = &self.config.capture.snapshot_tables;
-        let mut chosen = Vec::with_capacity(tables.len());
-        for CapturedTable { table, rows, .. } in tables {
-            let name = format!("{}.{}", table.schema, table.name);
-            if copied.accepts(&name) {
-                let estimate = rows.unwrap_or_default();
-                self.draft.tables.push(TableStatus {
-                    name,
-                    estimate,
-                    ..TableStatus::default()
-                });
-                chosen.push(table);
-            }
+        for CapturedTable { table, rows, .. } in &chosen {
+            self.draft.tables.push(TableStatus {
+                name: format!("{}.{}", table.schema, table.name),
+                estimate: rows.unwrap_or_default(),
+                done: copied.finished.contains(&table.oid),
+                ..TableStatus::default()
+            });
         }
-        let position = SnapshotPosition {
-            lsn,
-            tx_id,
-            ts_us,
-            completed: false,
-        };
+        let chosen = chosen.into_iter().map(|chosen| chosen.table).collect();
         let started = net::now();
-        if !copying::run(self, &mut client, chosen, position).await? {
+        if !copying::run(self, clients, chosen, seen, copied).await? {
             return Ok(None);
         }
         self.keeper.snapshot_taken();
@@ -650,39 +677,6 @@ impl Pipe {
             inside: None,
             last_commit: None,
         }))
-    }
-
-    /// What reads one table in the snapshot: its captured columns and the key's, in the table's
-    /// order. The others are not read, and stand as NULL.
-    fn select(&self, table: &Table) -> String {
-        let name = format!("{}.{}", table.schema, table.name);
-        let columns = table
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(at, column)| {
-                let captured = self
-                    .config
-                    .capture
-                    .columns
-                    .accepts(&format!("{name}.{}", column.name));
-                if captured || table.key.contains(&at) {
-                    quote_identifier(&column.name)
-                } else {
-                    "NULL".to_owned()
-                }
-            })
-            .collect::<Vec<_>>()
-            .join(", ");
-        let from = match self.config.capture.snapshot_overrides.get(&name) {
-            Some(statement) => format!("({statement}) AS overridden"),
-            None => format!(
-                "{}.{}",
-                quote_identifier(&table.schema),
-                quote_identifier(&table.name)
-            ),
-        };
-        format!("COPY (SELECT {columns} FROM {from}) TO STDOUT")
     }
 
     /// Opens the stream. A slot that another connection holds, a predecessor's that is dying
@@ -861,21 +855,26 @@ impl Exported {
         })
     }
 
-    /// Begins a transaction on `client` that sees what the slot's stream does not bring, and keeps
-    /// the tables from being rewritten under it. The answer is the server's clock in it, in us
-    /// since 1970-01-01 UTC, and its xid with the epoch.
-    async fn import(
-        &self,
-        client: &mut Client,
-        tables: &[CapturedTable],
-    ) -> Result<(i64, Option<u64>), PgError> {
+    /// A connection whose transaction sees what the slot's stream does not bring.
+    async fn import(&self, source: &Source) -> Result<Client, PgError> {
         let snapshot = quote_literal(&self.snapshot);
+        let mut client = Client::connect(source, Purpose::Query, "penstock snapshot").await?;
+        client.simple_query(copying::SETTINGS).await?;
         client
             .simple_query("BEGIN ISOLATION LEVEL REPEATABLE READ")
             .await?;
         client
             .simple_query(&format!("SET TRANSACTION SNAPSHOT {snapshot}"))
             .await?;
+        Ok(client)
+    }
+
+    /// Keeps the tables from being rewritten under the transaction, and tells what it sees.
+    async fn look(
+        &self,
+        client: &mut Client,
+        tables: &[CapturedTable],
+    ) -> Result<copying::Seen, PgError> {
         for CapturedTable { table, .. } in tables {
             let (schema, name) = (
                 quote_identifier(&table.schema),
@@ -888,15 +887,23 @@ impl Exported {
         let rows = client
             .simple_query(
                 "SELECT (extract(epoch FROM current_timestamp) * 1000000)::bigint, \
+                 txid_current_snapshot(), \
                  CASE WHEN pg_is_in_recovery() THEN NULL ELSE txid_current() END",
             )
             .await?;
         let row = rows.into_iter().next().unwrap_or_default();
-        let number = |at: usize| row.get(at).cloned().flatten();
-        let ts_us = number(0)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default();
-        Ok((ts_us, number(1).and_then(|text| text.parse().ok())))
+        let text = |at: usize| row.get(at).cloned().flatten();
+        Ok(copying::Seen {
+            position: SnapshotPosition {
+                lsn: self.lsn,
+                tx_id: text(2).and_then(|text| text.parse().ok()),
+                ts_us: text(0)
+                    .and_then(|text| text.parse().ok())
+                    .unwrap_or_default(),
+                completed: false,
+            },
+            view: text(1).unwrap_or_default(),
+        })
     }
 }
 
@@ -917,7 +924,10 @@ async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::
 
 /// The position that was stored last, and whose it is: in the topic, else in the file of a
 /// standalone worker.
-async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<(Stored, Option<Home>)>, Error> {
+async fn read_stored(
+    config: &Config,
+    key: &[u8],
+) -> Result<Option<(Stored, Option<Home>, Option<Copied>)>, Error> {
     let topic = &config.offsets.topic;
     let records = produce::read_topic(&config.sink, topic, Isolation::ReadCommitted).await?;
     let last = records
@@ -936,7 +946,7 @@ async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<(Stored, Opti
             return Ok(None);
         };
         return offsets::parse(&value)
-            .map(|stored| Some((stored, offsets::home(&value))))
+            .map(|stored| Some((stored, offsets::home(&value), offsets::copied(&value))))
             .map_err(|why| unreadable(topic, why));
     }
     let Some(file) = &config.offsets.file else {
@@ -953,7 +963,7 @@ async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<(Stored, Opti
     let Some(value) = found else { return Ok(None) };
     let stored = offsets::parse(value).map_err(|why| unreadable(file, why))?;
     tracing::info!(file, "the position is taken over from the offset file");
-    Ok(Some((stored, offsets::home(value))))
+    Ok(Some((stored, offsets::home(value), offsets::copied(value))))
 }
 
 /// `skipped.operations` as bits; truncations where the property was not set.

@@ -1,6 +1,7 @@
 //! Files from users, and one from Java.
 
 use engine::config::{Inspection, Pattern, Properties, Severity, offset_file};
+use engine::progress::offsets;
 
 /// Claims: what is read is written as ASCII, and reads back the same; a line that is added at the
 /// end, after a line end and a comment, adds one property and changes no other.
@@ -120,5 +121,23 @@ pub fn load(data: &[u8]) {
         if password.len() > 9 && elsewhere.count() == 0 && !password.contains(['\\', '"']) {
             assert!(!printed.contains(password), "{printed}");
         }
+    }
+}
+
+/// Claims: what is read of a position is written, and reads back the same, however far its copy
+/// had come; and Kafka Connect takes it, which refuses members that have members.
+pub fn positions(data: &[u8]) {
+    let Ok(stored) = offsets::parse(data) else {
+        return;
+    };
+    let copied = offsets::copied(data);
+    let value = offsets::value(&stored, offsets::home(data), copied.as_ref());
+    assert_eq!(offsets::parse(&value), Ok(stored));
+    assert_eq!(offsets::copied(&value), copied);
+    assert_eq!(offsets::home(&value), offsets::home(data));
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&value).expect("an object");
+    for (name, member) in members {
+        assert!(!member.is_object() && !member.is_array(), "{name}");
     }
 }

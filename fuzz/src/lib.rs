@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("config/load", config::load),
     ("config/offsets", config::offsets),
     ("config/pattern", config::pattern),
+    ("config/positions", config::positions),
     ("config/properties", config::properties),
     ("demo/change", demo::change),
     ("demo/follow", demo::follow),

@@ -329,6 +329,80 @@ pub async fn captured_tables(
     Ok(captured.collect())
 }
 
+/// A file of rows that a table's snapshot reads: the table itself, or a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeapOf {
+    /// The captured table's oid.
+    pub table: u32,
+    /// Its own.
+    pub oid: u32,
+    /// Of the heap, unquoted.
+    pub schema: String,
+    /// Of the heap, unquoted.
+    pub name: String,
+    /// `pg_relation_filenode`
+    pub filenode: u32,
+    /// How many blocks it has.
+    pub blocks: u64,
+    /// Its rows can be asked for by their tids: a logged heap that we may read, no policy on its
+    /// rows, and no table that inherits from it.
+    pub by_tid: bool,
+    /// Every type of the table has a binary form.
+    pub binary: bool,
+}
+
+/// The heaps of these tables, a table's in the order of their oids.
+///
+/// Errors: [`PgError`].
+pub async fn heaps(client: &mut Client, oids: &[u32]) -> Result<Vec<HeapOf>, PgError> {
+    if oids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = oid_list(oids);
+    let rows = client
+        .simple_query(&format!(
+            "WITH roots AS ( \
+               SELECT c.oid, c.relkind, NOT EXISTS ( \
+                 SELECT 1 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                 LEFT JOIN pg_type e ON e.oid = t.typelem \
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+                   AND (t.typsend = 0 OR e.typsend = 0)) AS sends \
+               FROM pg_class c WHERE c.oid IN ({list}) \
+             ), leaves AS ( \
+               SELECT oid AS root, oid AS leaf FROM roots WHERE relkind = 'r' \
+               UNION ALL \
+               SELECT r.oid, p.relid FROM roots r, LATERAL pg_partition_tree(r.oid) p \
+               WHERE r.relkind = 'p' AND p.isleaf \
+             ) \
+             SELECT r.oid, c.oid, n.nspname, c.relname, pg_relation_filenode(c.oid), \
+                    CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) \
+                         / current_setting('block_size')::int8 ELSE 0 END, \
+                    c.relkind = 'r' AND m.amname IS NOT DISTINCT FROM 'heap' \
+                      AND c.relpersistence = 'p' \
+                      AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(r.oid) \
+                      AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid), \
+                    r.sends \
+             FROM leaves l JOIN roots r ON r.oid = l.root JOIN pg_class c ON c.oid = l.leaf \
+             JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am m ON m.oid = c.relam \
+             ORDER BY r.oid, c.oid"
+        ))
+        .await?;
+    let heap = |row| {
+        let mut fields = Fields::new(row);
+        HeapOf {
+            table: fields.parse().unwrap_or(0),
+            oid: fields.parse().unwrap_or(0),
+            schema: fields.text(),
+            name: fields.text(),
+            filenode: fields.parse().unwrap_or(0),
+            blocks: fields.parse().unwrap_or(0),
+            by_tid: fields.flag(),
+            binary: fields.flag(),
+        }
+    };
+    Ok(rows.into_iter().map(heap).collect())
+}
+
 /// The tables of these oids as the catalogue has them now, in no order; one that is gone is left
 /// out. `types` learns the types of their columns.
 ///

@@ -287,29 +287,6 @@ impl Client {
         })
     }
 
-    /// Runs `COPY .. TO STDOUT`; its bytes are taken from [`CopyOut::fill`].
-    ///
-    /// Errors: [`PgError`]; after one of the server's the client can go on.
-    pub async fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>, PgError> {
-        self.command(sql)?;
-        let begun = self.drive(Some(sql), |event| match event {
-            Event::CopyOut(_) => Ok(Some(true)),
-            Event::Ready(_) => Ok(Some(false)),
-            _ => Ok(None),
-        });
-        if begun.await? {
-            Ok(CopyOut {
-                client: self,
-                sql: sql.to_owned(),
-                done: false,
-            })
-        } else {
-            Err(self.fail(Setup::Answer {
-                expected: "CopyOutResponse",
-            }))
-        }
-    }
-
     /// Sends `sql` and leaves its answer to the caller, who reads [`Self::raw`] up to
     /// ReadyForQuery: COPY, parsed where it arrives.
     ///
@@ -450,57 +427,6 @@ fn prefer_first(first: PgError, second: PgError) -> PgError {
     }
 }
 
-/// A COPY that runs: [`Self::fill`] until it says that there is no more. Dropped before, the
-/// connection is of no more use.
-#[derive(Debug)]
-pub struct CopyOut<'c> {
-    client: &'c mut Client,
-    sql: String,
-    done: bool,
-}
-
-impl CopyOut<'_> {
-    /// Appends the bytes of every CopyData that has arrived, at least one, to `buffer`. False: the
-    /// COPY is complete, and nothing was appended. In text each CopyData is one row and its line
-    /// feed.
-    ///
-    /// Errors: [`PgError`]; after one of the server's the client can go on.
-    pub async fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, PgError> {
-        if self.done {
-            return Ok(false);
-        }
-        let before = buffer.len();
-        loop {
-            let client = &mut *self.client;
-            let input = client.inbox.get(client.head..).unwrap_or_default();
-            let next = client.session.next(input, &mut client.outbox);
-            match next.map_err(|error| PgError::new(&client.target, error))? {
-                Some((event, consumed)) => {
-                    client.head += consumed;
-                    match event {
-                        Event::CopyData(bytes) => buffer.extend_from_slice(bytes),
-                        Event::ServerError(message) => {
-                            let sql = Some(self.sql.as_str());
-                            let refusal = PgError::refused(&client.target, &message, sql);
-                            client.refusal = Some(refusal);
-                        }
-                        Event::Ready(_) => {
-                            self.done = true;
-                            if let Some(refusal) = client.refusal.take() {
-                                return Err(refusal);
-                            }
-                            return Ok(buffer.len() > before);
-                        }
-                        _ => {}
-                    }
-                }
-                None if buffer.len() > before => return Ok(true),
-                None => client.exchange().await?,
-            }
-        }
-    }
-}
-
 /// Whether and how much TLS an attempt is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tls {
@@ -572,6 +498,7 @@ async fn start_tls(
 
 #[cfg(test)]
 mod tests {
+    use super::super::inbox::Inbox;
     use super::*;
     use pgwire::write::Length;
 
@@ -654,46 +581,52 @@ mod tests {
         });
     }
 
+    /// Everything of an answer that the caller reads: what CopyData held, and what was refused.
+    async fn copied(client: &mut Client) -> (Vec<u8>, Option<String>) {
+        client.begin("COPY t TO STDOUT").await.unwrap();
+        let (mut rows, mut refused) = (Vec::new(), None);
+        let (mut inbox, mut out) = (
+            Inbox::holding(&client.inbox[client.head..], 64, 64),
+            Vec::new(),
+        );
+        loop {
+            let (stream, session) = client.raw();
+            let Some((event, consumed)) = session.next(inbox.bytes(), &mut out).unwrap() else {
+                inbox.fill(stream).await.unwrap();
+                continue;
+            };
+            match event {
+                Event::CopyData(row) => rows.extend_from_slice(row),
+                Event::ServerError(error) => refused = Some(error.code().to_string()),
+                Event::Ready(_) => return (rows, refused),
+                _ => {}
+            }
+            inbox.consume(consumed);
+        }
+    }
+
     #[test]
-    fn copy_comes_in_whole_rows() {
+    fn copy_is_read_by_the_caller() {
         run(async {
-            let mut client = client(&[
+            let script: [(u8, &[u8]); 6] = [
                 (b'H', b"\0\0\x01\0\0"),
                 (b'd', b"1\n"),
                 (b'd', b"22\n"),
                 (b'c', b""),
                 (b'C', b"COPY 2\0"),
                 (b'Z', b"I"),
+            ];
+            let mut whole = client(&script).await.unwrap();
+            assert_eq!(copied(&mut whole).await, (b"1\n22\n".to_vec(), None));
+            let script: [(u8, &[u8]); 4] = [
                 (b'H', b"\0\0\x01\0\0"),
                 (b'd', b"1\n"),
                 (b'E', b"SERROR\0C22021\0Minvalid byte sequence\0\0"),
                 (b'Z', b"I"),
-                (b'C', b"SELECT 0\0"),
-                (b'Z', b"I"),
-            ])
-            .await
-            .unwrap();
-            let mut buffer = Vec::new();
-            let mut copy = client.copy_out("COPY t TO STDOUT").await.unwrap();
-            while copy.fill(&mut buffer).await.unwrap() {
-                assert_eq!(buffer.last(), Some(&b'\n'));
-            }
-            assert_eq!(buffer, b"1\n22\n");
-            let mut copy = client.copy_out("COPY t TO STDOUT").await.unwrap();
-            let error = loop {
-                match copy.fill(&mut buffer).await {
-                    Ok(true) => {}
-                    Ok(false) => panic!("the error was lost"),
-                    Err(error) => break error,
-                }
-            };
-            assert!(error.to_string().contains("22021"), "{error}");
-            assert_eq!(
-                client.simple_query("SELECT").await.unwrap(),
-                Vec::<TextRow>::new()
-            );
-            let error = client.copy_out("SELECT 1").await.unwrap_err();
-            assert!(matches!(error.fault, PgFault::Closed), "{error}");
+            ];
+            let mut broken = client(&script).await.unwrap();
+            let (rows, refused) = copied(&mut broken).await;
+            assert_eq!((&*rows, refused.as_deref()), (&b"1\n"[..], Some("22021")));
         });
     }
 

@@ -57,6 +57,13 @@ impl<'b> Row<'b> {
         }
     }
 
+    /// Whether a value is missing since it did not change.
+    #[must_use]
+    pub fn lacks(&self) -> bool {
+        let mut spans = self.spans.iter();
+        spans.any(|span| matches!(span.kind, Kind::Unchanged))
+    }
+
     /// How many cells the tuple carries.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,308 +1,872 @@
-//! The snapshot: every captured table as it was at the slot's consistent point, row by row.
+//! The snapshot: every captured table as it was at the slot's consistent point, row by row, over
+//! one or more connections that see the same.
+//!
+//! ```text
+//!   table ─► heaps (itself, or its partitions) ─► pieces, ranges of tids ─► a COPY each
+//! ```
+//!
+//! A row comes with its tid, in the order of tids. What was sent is stored with the rows, so that
+//! another start goes on behind the last: see [`Copied`], and "The snapshot and the stream" in
+//! docs/architecture.md for why that is right though rows change meanwhile.
 //!
 //! The last row of a table, and the last of all, are marked as such; which one that is shows only
 //! when nothing follows it. So a row is encoded where it lies if the next one is already seen
-//! behind it, and is set aside otherwise: once for each table.
+//! behind it, and is set aside otherwise: once for each piece.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
-use pgwire::copy;
+use pgwire::copy::{self, BinaryRow};
 use pgwire::frame::Tag;
+use pgwire::replication::quote_identifier;
 use pgwire::session::Event;
+use tokio::time::Instant;
 
-use super::Pipe;
 use super::error::{Blame, Error};
-use super::outlet::RowEvent;
+use super::outlet::{Outlet, RowEvent};
 use super::tables::{Captured, prepare};
 use super::unsent::{Unsent, Why, key_of};
+use super::{Pipe, STOP_WITHIN};
+use crate::capture::catalog::{self, HeapOf};
 use crate::capture::client::Client;
 use crate::capture::error::PgError;
 use crate::capture::inbox::Inbox;
 use crate::capture::relations::Table;
-use crate::capture::row::{Cell, RowIndex};
+use crate::capture::row::{Cell, Row, RowIndex};
 use crate::config::Operation;
 use crate::encode::envelope::{SnapshotMark, SourceBlock};
 use crate::encode::plan::Phase;
 use crate::net;
+use crate::progress::copied::{self, Begun, Copied, Heap, View};
 use crate::progress::offsets::SnapshotPosition;
 
+/// What one connection's receive buffer holds when nothing is unusual, and there is room for it.
+const INBOX_BYTES: usize = 256 << 10;
 /// Of a row that is too large, how much is waited for: its key is mostly there.
 const HEAD: usize = 64 << 10;
+/// How long records of a snapshot wait for their Kafka transaction to end: it has a time limit,
+/// and readers wait for it.
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// The fewest blocks that are worth a COPY of their own.
+const PIECE_BLOCKS_MIN: u64 = 1024;
+/// How many pieces each connection has of a table: the more, the more alike they end.
+const PIECES_PER_CONNECTION: u64 = 4;
+
+/// What the connections see.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// Where it joins the stream, and what rows say of their source.
+    pub position: SnapshotPosition,
+    /// `txid_current_snapshot()`
+    pub view: String,
+}
+
+/// Sessions that copy read tables in their physical order, all of it in one process each.
+pub(super) const SETTINGS: &str =
+    "SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0";
+
+/// A table of the snapshot.
+struct Part {
+    /// Taken when it is begun.
+    table: Option<Table>,
+    captured: Option<Captured>,
+    oid: u32,
+    name: String,
+    /// The server has a binary form of every type.
+    binary: bool,
+    /// What is stored of it from its beginning on; taken then.
+    entry: Option<Begun>,
+    /// What is still to be read, in order.
+    pieces: VecDeque<Piece>,
+    /// Pieces at work.
+    active: usize,
+    /// A row of it was seen, now or before the copy was interrupted.
+    seen: bool,
+    /// The row that was read last, if nothing followed it in its piece.
+    held: Option<Held>,
+    started: Option<Instant>,
+    finished: bool,
+}
+
+/// What one COPY reads.
+#[derive(Debug, Clone)]
+struct Piece {
+    /// Of [`Begun::heaps`]; none: the table by one statement.
+    heap: Option<usize>,
+    /// What stands behind FROM.
+    from: String,
+    /// Rows that are wanted, beside the range.
+    condition: Option<String>,
+    /// The tid that is next, and where the piece ends.
+    at: u64,
+    to: Option<u64>,
+}
 
 /// A row that may be the last of its table, or of all.
 struct Held {
-    /// Of [`Copy::tables`].
-    table: usize,
-    line: Vec<u8>,
+    row: Vec<u8>,
     index: RowIndex,
-    first_of_table: bool,
+    first: bool,
+    /// What is done with it: a range of tids of this heap.
+    done: Option<(usize, u64, Option<u64>)>,
+}
+
+/// A connection that copies.
+struct Reader {
+    client: Client,
+    inbox: Inbox,
+    /// Bytes to let go by: the rest of a row that is too large.
+    passing: usize,
+    index: RowIndex,
+    /// What it copies: of [`Copy::parts`].
+    work: Option<Work>,
+}
+
+struct Work {
+    part: usize,
+    piece: Piece,
+    /// Tids of what was sent before this are stored.
+    from: u64,
+    statement: String,
+    binary: bool,
+    /// The header of the binary form is behind.
+    begun: bool,
+    /// Every tid was larger than the one before.
+    ordered: bool,
 }
 
 /// A snapshot that runs.
 struct Copy {
-    tables: Vec<Captured>,
-    position: SnapshotPosition,
-    held: Option<Held>,
-    index: RowIndex,
-    /// Bytes to let go by: the rest of a row that is too large.
-    passing: usize,
+    parts: Vec<Part>,
+    /// The first of them that is not finished.
+    open: usize,
+    seen: Seen,
+    copied: Copied,
+    readers: Vec<Reader>,
+    /// The last row of the table that ended last.
+    finale: Option<(usize, Held)>,
+    /// The largest row that one connection takes, in bytes.
+    received: usize,
+    /// When what is copied was stored, and, without transactions, what waits for a token.
+    stored_at: Instant,
+    waiting: Option<(u64, Copied)>,
 }
 
-/// Copies `tables` over `client`, which sees them as of `position`; the producer has acknowledged
-/// every row when this returns. `false`: the pipe was told to stop before the end.
+/// What a table is cut by.
+struct Cutting {
+    /// Without `overrides`, and by tids where that can be.
+    heaps: Vec<HeapOf>,
+    /// Changes of partitions are told as the table's.
+    via_root: bool,
+    /// A standby's snapshots do not list what they do not see.
+    in_recovery: bool,
+    /// Ranges of tids are found without reading what is before them: PostgreSQL 14.
+    by_range: bool,
+}
+
+/// Copies `tables` over `clients`, which see them as `seen` says, and of which `copied` was sent
+/// before. The producer has acknowledged every row when this returns. `false`: the pipe was told to
+/// stop before the end.
 pub(super) async fn run(
     pipe: &mut Pipe,
-    client: &mut Client,
+    mut clients: Vec<Client>,
     tables: Vec<Table>,
-    position: SnapshotPosition,
+    seen: Seen,
+    mut copied: Copied,
 ) -> Result<bool, Error> {
-    let mut copy = Copy {
-        tables: Vec::with_capacity(tables.len()),
-        position,
-        held: None,
-        index: RowIndex::default(),
-        passing: 0,
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let cutting = Cutting {
+        heaps: catalog::heaps(&mut clients[0], &oids).await?,
+        via_root: pipe.config.source.publish_via_partition_root && pipe.server.version >= 130_000,
+        in_recovery: pipe.server.in_recovery,
+        by_range: pipe.server.version >= 140_000,
     };
-    pipe.keeper.put_snapshot(&mut pipe.outlet, position)?;
+    copied.inside = None;
+    if !copied.begun.is_empty() || !copied.finished.is_empty() {
+        let (finished, begun) = (copied.finished.len(), copied.begun.len());
+        tracing::info!(finished, begun, "the copy goes on where it was interrupted");
+    }
+    let view = copied.enter(&seen.view);
+    let mut parts = Vec::with_capacity(tables.len());
+    for table in tables {
+        parts.push(part(
+            pipe,
+            table,
+            &cutting,
+            &mut copied,
+            view,
+            &seen,
+            clients.len(),
+        ));
+    }
+    // The connections share what there is for one stream.
+    let received = pipe.config.budget.received / clients.len().max(1);
+    let room = INBOX_BYTES.min(received / 4);
+    let reader = |client| Reader {
+        client,
+        inbox: Inbox::new(room, received + 2 * room),
+        passing: 0,
+        index: RowIndex::default(),
+        work: None,
+    };
+    let mut copy = Copy {
+        parts,
+        open: 0,
+        seen,
+        copied,
+        readers: clients.into_iter().map(reader).collect(),
+        finale: None,
+        received,
+        stored_at: net::now(),
+        waiting: None,
+    };
+    let position = copy.seen.position;
+    pipe.keeper
+        .put_snapshot(&mut pipe.outlet, position, Some(&copy.copied))?;
     if !pipe.config.sink.exactly_once {
         // Rows that were seen without it would be forgotten by the next start.
         pipe.drain().await?;
     }
-    for (at, table) in tables.into_iter().enumerate() {
-        let name = format!("{}.{}", table.schema, table.name);
-        let statement = pipe.select(&table);
-        let captured = {
+    loop {
+        let busy = copy.assign(pipe).await?;
+        if !busy {
+            break;
+        }
+        pipe.outlet.set_clock();
+        let mut ended = false;
+        for at in 0..copy.readers.len() {
+            ended |= copy.rows(pipe, at)?;
+        }
+        if pipe.is_stopping() {
+            copy.stop(pipe).await?;
+            return Ok(false);
+        }
+        copy.publish(pipe);
+        copy.store(pipe)?;
+        if !ended {
+            copy.wait(pipe).await?;
+        }
+    }
+    if let Some((part, held)) = copy.finale.take() {
+        copy.release(pipe, part, held, SnapshotMark::Last)?;
+    }
+    let done = SnapshotPosition {
+        completed: true,
+        ..position
+    };
+    pipe.keeper.put_snapshot(&mut pipe.outlet, done, None)?;
+    pipe.drain().await?;
+    Ok(true)
+}
+
+/// What is left to do of a table.
+fn part(
+    pipe: &Pipe,
+    table: Table,
+    cutting: &Cutting,
+    copied: &mut Copied,
+    view: usize,
+    seen: &Seen,
+    connections: usize,
+) -> Part {
+    let (oid, name) = (table.oid, format!("{}.{}", table.schema, table.name));
+    let heaps: Vec<&HeapOf> = cutting
+        .heaps
+        .iter()
+        .filter(|heap| heap.table == oid)
+        .collect();
+    let mut part = Part {
+        table: Some(table),
+        captured: None,
+        oid,
+        binary: heaps.iter().all(|heap| heap.binary),
+        name,
+        entry: None,
+        pieces: VecDeque::new(),
+        active: 0,
+        seen: false,
+        held: None,
+        started: None,
+        finished: copied.finished.contains(&oid),
+    };
+    if part.finished {
+        return part;
+    }
+    let statement = pipe.config.capture.snapshot_overrides.get(&part.name);
+    let whole = statement.is_some() || heaps.is_empty() || !heaps.iter().all(|heap| heap.by_tid);
+    let before = copied.begun(oid).cloned();
+    part.seen = before.is_some();
+    if whole {
+        if before.is_some() {
+            tracing::warn!(
+                table = part.name,
+                "the copy of this table was interrupted, and it is copied by one statement: all \
+                 its rows are sent again"
+            );
+        }
+        let from = match (statement, &part.table) {
+            (Some(statement), _) => format!("({statement}) AS overridden"),
+            (None, Some(table)) => qualified(&table.schema, &table.name),
+            (None, None) => String::new(),
+        };
+        part.entry = Some(Begun {
+            table: oid,
+            ..Begun::default()
+        });
+        part.pieces.push_back(Piece {
+            heap: None,
+            from,
+            condition: None,
+            at: 0,
+            to: None,
+        });
+        return part;
+    }
+    let mut now = Begun {
+        table: oid,
+        lacks: before.as_ref().is_some_and(|before| before.lacks),
+        heaps: Vec::with_capacity(heaps.len()),
+    };
+    for (at, heap) in heaps.into_iter().enumerate() {
+        let known = before
+            .iter()
+            .flat_map(|before| &before.heaps)
+            .find(|known| known.oid == heap.oid);
+        let mut entry = Heap {
+            oid: heap.oid,
+            filenode: heap.filenode,
+            view,
+            ..Heap::default()
+        };
+        let mut condition = None;
+        match known {
+            Some(known) if known.filenode == heap.filenode => {
+                entry = known.clone();
+                let told = (cutting.via_root || heap.oid == oid) && !cutting.in_recovery;
+                condition = unchanged(copied, known, seen, told && !now.lacks, &part.name);
+            }
+            Some(_) => tracing::warn!(
+                table = part.name,
+                heap = heap.name,
+                "the table was rewritten while its copy was interrupted: all its rows are sent \
+                 again"
+            ),
+            None => {}
+        }
+        let pieces = cut(
+            &entry,
+            heap.blocks,
+            if cutting.by_range { connections } else { 1 },
+        );
+        part.pieces
+            .extend(pieces.into_iter().map(|(from, to)| Piece {
+                heap: Some(at),
+                from: format!("ONLY {}", qualified(&heap.schema, &heap.name)),
+                condition: condition.clone(),
+                at: from,
+                to,
+            }));
+        now.heaps.push(entry);
+    }
+    part.entry = Some(now);
+    part
+}
+
+/// What keeps rows out that changed since the table was begun: they came with the stream. None:
+/// all are wanted.
+fn unchanged(copied: &Copied, heap: &Heap, seen: &Seen, told: bool, table: &str) -> Option<String> {
+    let text = copied.views.get(heap.view)?;
+    if !told || *text == seen.view {
+        return None;
+    }
+    let (then, now) = (View::parse(text)?, View::parse(&seen.view)?);
+    if !now.is_of_first_epoch() {
+        tracing::info!(
+            table,
+            "transaction ids have come round since this cluster was made, so rows that changed \
+             while the copy was interrupted cannot be told from older ones: they are sent again"
+        );
+        return None;
+    }
+    Some(then.condition())
+}
+
+/// The ranges that are left, each cut for so many connections.
+fn cut(heap: &Heap, blocks: u64, connections: usize) -> Vec<(u64, Option<u64>)> {
+    let rest = heap.done.rest();
+    if connections < 2 {
+        return rest;
+    }
+    let pieces = PIECES_PER_CONNECTION * u64::try_from(connections).unwrap_or(1);
+    let step = blocks.div_ceil(pieces).max(PIECE_BLOCKS_MIN) << 16;
+    let end = blocks << 16;
+    let mut cut = Vec::new();
+    for (mut from, to) in rest {
+        while from + step < to.unwrap_or(end) {
+            cut.push((from, Some(from + step)));
+            from += step;
+        }
+        cut.push((from, to));
+    }
+    cut
+}
+
+fn qualified(schema: &str, name: &str) -> String {
+    format!("{}.{}", quote_identifier(schema), quote_identifier(name))
+}
+
+impl Copy {
+    /// Gives every idle connection a piece, tables in their order. `false`: there is none left, and
+    /// none at work.
+    async fn assign(&mut self, pipe: &mut Pipe) -> Result<bool, Error> {
+        let mut busy = false;
+        for at in 0..self.readers.len() {
+            if self.readers[at].work.is_none()
+                && let Some((part, piece)) = self.next_piece(pipe)?
+            {
+                self.begin(pipe, at, part, piece).await?;
+            }
+            busy |= self.readers[at].work.is_some();
+        }
+        Ok(busy)
+    }
+
+    /// The next piece; tables that have none are finished on the way.
+    fn next_piece(&mut self, pipe: &mut Pipe) -> Result<Option<(usize, Piece)>, Error> {
+        while self.parts.get(self.open).is_some_and(|part| part.finished) {
+            self.open += 1;
+        }
+        for at in self.open..self.parts.len() {
+            if let Some(piece) = self.parts[at].pieces.pop_front() {
+                return Ok(Some((at, piece)));
+            }
+            if self.parts[at].active == 0 && !self.parts[at].finished {
+                self.end_table(pipe, at)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends the statement of a piece.
+    async fn begin(
+        &mut self,
+        pipe: &mut Pipe,
+        reader: usize,
+        at: usize,
+        piece: Piece,
+    ) -> Result<(), Error> {
+        let part = &mut self.parts[at];
+        if let Some(table) = part.table.take() {
             let Pipe {
                 registry,
                 outlet,
                 config,
                 ..
             } = &mut *pipe;
-            prepare(Phase::Copy, table, registry, outlet, config).await?
+            part.captured = Some(prepare(Phase::Copy, table, registry, outlet, config).await?);
+            part.started = Some(net::now());
+            pipe.established.set(true);
+        }
+        let Some(captured) = &part.captured else {
+            return Err(unexpected("a table that was not prepared"));
         };
-        copy.tables.push(captured);
-        pipe.established.set(true);
-        let started = net::now();
-        if !copy.table(pipe, client, at, &statement).await? {
-            return Ok(false);
+        if let Some(entry) = part.entry.take() {
+            match self.copied.begun(part.oid) {
+                Some(before) => *before = entry,
+                None => self.copied.begun.push(entry),
+            }
         }
-        let rows = pipe.status_of(at, |table| {
-            table.done = true;
-            table.rows
+        let binary = part.binary && captured.encoder.reads_binary();
+        let statement = statement(pipe, &captured.table, &piece, binary);
+        part.active += 1;
+        let reader = &mut self.readers[reader];
+        reader.client.begin(&statement).await?;
+        reader.work = Some(Work {
+            part: at,
+            from: piece.at,
+            piece,
+            statement,
+            binary,
+            begun: false,
+            ordered: true,
         });
-        tracing::info!(
-            table = name,
-            rows,
-            seconds = started.elapsed().as_secs_f64(),
-            "snapshot of the table is read"
-        );
+        Ok(())
     }
-    if let Some(held) = copy.held.take() {
-        copy.emit(pipe, &held, SnapshotMark::Last)?;
-    }
-    let done = SnapshotPosition {
-        completed: true,
-        ..position
-    };
-    pipe.keeper.put_snapshot(&mut pipe.outlet, done)?;
-    pipe.drain().await?;
-    Ok(true)
-}
 
-impl Copy {
-    /// Copies one table. `false`: the pipe was told to stop.
-    async fn table(
-        &mut self,
-        pipe: &mut Pipe,
-        client: &mut Client,
-        at: usize,
-        statement: &str,
-    ) -> Result<bool, Error> {
-        let budget = pipe.config.budget;
-        let mut inbox = Inbox::new(budget.inbox(), budget.received + 2 * budget.inbox());
-        let started = net::now();
-        client.begin(statement).await?;
-        let mut first_of_table = true;
-        let mut committed = net::now();
-        loop {
-            pipe.outlet.set_clock();
-            let done = self.rows(pipe, client, &mut inbox, at, statement, &mut first_of_table)?;
-            if pipe.is_stopping() {
-                return Ok(false);
-            }
-            pipe.status_of(at, |table| table.elapsed = started.elapsed());
-            pipe.publish();
-            if done {
-                return Ok(true);
-            }
-            // A transaction of Kafka's has a time limit, and readers wait for its end.
-            if committed.elapsed() >= COMMIT_EVERY {
-                pipe.outlet.commit();
-                committed = net::now();
-            }
-            wait(pipe, client, &mut inbox).await?;
+    /// Sends the rows of one connection that have arrived. `true`: its piece is finished.
+    fn rows(&mut self, pipe: &mut Pipe, reader: usize) -> Result<bool, Error> {
+        let Some(mut work) = self.readers[reader].work.take() else {
+            return Ok(false);
+        };
+        let ended = self.rows_of(pipe, reader, &mut work)?;
+        if ended {
+            self.end_piece(pipe, work)?;
+        } else {
+            self.readers[reader].work = Some(work);
         }
+        Ok(ended)
     }
 
-    /// Sends the rows that have arrived. `true`: the table is finished.
-    fn rows(
-        &mut self,
-        pipe: &mut Pipe,
-        client: &mut Client,
-        inbox: &mut Inbox,
-        at: usize,
-        statement: &str,
-        first_of_table: &mut bool,
-    ) -> Result<bool, Error> {
+    fn rows_of(&mut self, pipe: &mut Pipe, reader: usize, work: &mut Work) -> Result<bool, Error> {
         let mut out = Vec::new();
-        loop {
+        let mut index = std::mem::take(&mut self.readers[reader].index);
+        let mut count = 0;
+        let ended = loop {
             if pipe.outlet.driver.producer().is_full() {
-                return Ok(false);
+                break false;
             }
-            if self.passing > 0 {
-                let bytes = self.passing.min(inbox.bytes().len());
+            let Reader {
+                client,
+                inbox,
+                passing,
+                ..
+            } = &mut self.readers[reader];
+            if *passing > 0 {
+                let bytes = inbox.bytes().len().min(*passing);
                 inbox.consume(bytes);
-                self.passing -= bytes;
-                if self.passing > 0 {
-                    return Ok(false);
+                *passing -= bytes;
+                if *passing > 0 {
+                    break false;
                 }
             }
             let next = client.raw().1.next(inbox.bytes(), &mut out);
             let next = next.map_err(|error| PgError::new(client.target(), error))?;
             let Some((event, consumed)) = next else {
-                if self.oversized(pipe, inbox.bytes(), at)? {
+                if self.oversized(pipe, reader, work)? {
                     continue;
                 }
-                return Ok(false);
+                break false;
             };
             match event {
-                Event::CopyData(line) => {
-                    let body = consumed - line.len()..consumed;
-                    let Some(&following) = inbox.bytes().get(consumed) else {
-                        return Ok(false);
+                Event::CopyData(body) => {
+                    let body = consumed - body.len()..consumed;
+                    let Some(follows) = follows(&inbox.bytes()[consumed..], work.binary) else {
+                        break false;
                     };
-                    if self.held.is_some() {
-                        self.release(pipe, at)?;
+                    if !take_row(&mut index, &mut inbox.bytes_mut()[body.clone()], work)? {
+                        // The end of the binary form.
+                        inbox.consume(consumed);
+                        continue;
                     }
-                    let line = &mut inbox.bytes_mut()[body];
-                    index_line(&mut self.index, line)?;
-                    if Tag(following) == Tag::COPY_DATA {
-                        let mark = mark(at, *first_of_table);
-                        self.send(pipe, at, line, mark)?;
+                    let row = index.row(&inbox.bytes()[body.clone()]);
+                    let tid = match work.piece.heap {
+                        Some(_) => Some(tid_of(row)?),
+                        None => None,
+                    };
+                    // What was set aside before is no last row.
+                    let at = work.part;
+                    if self.parts[at].held.is_some() || self.finale.is_some() {
+                        self.release_before(pipe, at)?;
+                    }
+                    let part = &mut self.parts[at];
+                    let first = !std::mem::replace(&mut part.seen, true);
+                    if let Some(tid) = tid {
+                        work.ordered &= tid >= work.piece.at;
+                        work.piece.at = tid + 1;
+                    }
+                    let Some(captured) = &part.captured else {
+                        return Err(unexpected("a row of another table"));
+                    };
+                    let inbox = &self.readers[reader].inbox;
+                    let row = index.row(&inbox.bytes()[body.clone()]);
+                    if follows {
+                        let mark = mark(at, first);
+                        emit(&mut pipe.outlet, captured, &self.seen.position, row, mark)?;
                     } else {
-                        let index = std::mem::take(&mut self.index);
-                        let (line, first_of_table) = (line.to_vec(), *first_of_table);
-                        self.held = Some(Held {
-                            table: at,
-                            line,
-                            index,
-                            first_of_table,
+                        let done = tid.zip(work.piece.heap);
+                        part.held = Some(Held {
+                            row: inbox.bytes()[body].to_vec(),
+                            index: std::mem::take(&mut index),
+                            first,
+                            done: done.map(|(tid, heap)| (heap, tid, work.piece.to)),
                         });
+                        if let Some(tid) = tid {
+                            // Not sent yet.
+                            work.piece.at = tid;
+                        }
                     }
-                    *first_of_table = false;
-                    pipe.status_of(at, |table| table.rows += 1);
+                    count += 1;
                 }
-                Event::CopyOut(format) if format.binary => {
-                    return Err(unexpected("rows in binary"));
+                Event::CopyOut(format) if format.binary != work.binary => {
+                    return Err(unexpected("rows in another form"));
                 }
                 Event::Ready(_) => {
                     inbox.consume(consumed);
-                    return Ok(true);
+                    break true;
                 }
                 Event::ServerError(error) => {
-                    return Err(PgError::refused(client.target(), &error, Some(statement)).into());
+                    let statement = Some(&*work.statement);
+                    return Err(PgError::refused(client.target(), &error, statement).into());
                 }
                 Event::Notice(notice) => tracing::warn!("PostgreSQL: {}", notice.message()),
                 _ => {}
             }
-            inbox.consume(consumed);
-        }
+            self.readers[reader].inbox.consume(consumed);
+        };
+        self.readers[reader].index = index;
+        pipe.status_of(work.part, |table| table.rows += count);
+        Ok(ended)
     }
 
     /// Looks at the beginning of a row that has not arrived in full. If there is no room for all of
     /// it, it is let go by, unless it ends the pipe. Whether that was so.
-    fn oversized(&mut self, pipe: &mut Pipe, bytes: &[u8], at: usize) -> Result<bool, Error> {
-        let max = pipe.config.budget.received;
-        let Some((&[tag, a, b, c, d], line)) = bytes.split_first_chunk() else {
+    fn oversized(
+        &mut self,
+        pipe: &mut Pipe,
+        reader: usize,
+        work: &mut Work,
+    ) -> Result<bool, Error> {
+        let Reader { inbox, passing, .. } = &mut self.readers[reader];
+        let Some((&[tag, a, b, c, d], body)) = inbox.bytes().split_first_chunk() else {
             return Ok(false);
         };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if Tag(tag) != Tag::COPY_DATA || length <= max || bytes.len() < HEAD {
+        let large = length > self.received && inbox.bytes().len() >= HEAD.min(self.received);
+        let Some(table) = &self.parts[work.part].captured else {
+            return Ok(false);
+        };
+        if Tag(tag) != Tag::COPY_DATA || !large {
             return Ok(false);
         }
-        self.passing = length + 1;
-        let table = &self.tables[at];
-        // The last piece may not have arrived in full.
-        let pieces: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
-        let whole = &pieces[..pieces.len() - 1];
-        let key = key_of(&table.table, |at| {
-            whole.get(at).map(|text| Cell::Text(text))
-        });
+        *passing = length + 1;
+        let cells = head(body, work);
+        work.begun = true;
         pipe.outlet.leave_out(&Unsent {
             table: &table.name,
             topic: table.encoder.topic(),
-            key,
+            key: key_of(&table.table, |at| cells.get(at).copied()),
             op: Operation::Read,
-            lsn: self.position.lsn,
+            lsn: self.seen.position.lsn,
             tx_id: None,
             why: Why::Message {
                 bytes: length + 1,
-                max,
+                max: self.received,
             },
         })?;
         Ok(true)
     }
 
-    /// Sends the row that was set aside, now that a row of table `at` follows it.
-    fn release(&mut self, pipe: &mut Pipe, at: usize) -> Result<(), Error> {
-        let Some(held) = self.held.take() else {
-            return Ok(());
+    /// What a piece has done is noted; the last piece of a table ends it.
+    fn end_piece(&mut self, pipe: &mut Pipe, work: Work) -> Result<(), Error> {
+        let part = &mut self.parts[work.part];
+        part.active -= 1;
+        let held = part.held.as_ref().and_then(|held| held.done);
+        // The row that is set aside is the piece's own: what is behind it is done with it.
+        let held = held.is_some_and(|(heap, tid, to)| {
+            (Some(heap), tid, to) == (work.piece.heap, work.piece.at, work.piece.to)
+        });
+        let to = if held {
+            Some(work.piece.at)
+        } else {
+            work.piece.to
         };
-        let mark = match mark(held.table, held.first_of_table) {
-            SnapshotMark::First => SnapshotMark::First,
-            _ if held.table != at => SnapshotMark::LastInDataCollection,
-            mark => mark,
-        };
-        self.emit(pipe, &held, mark)
-    }
-
-    fn emit(&mut self, pipe: &mut Pipe, held: &Held, mark: SnapshotMark) -> Result<(), Error> {
-        let event = self.event(held.index.row(&held.line), mark);
-        pipe.outlet.change(&self.tables[held.table], &event)?;
+        note(&mut self.copied, part.oid, work.piece.heap, work.from, to);
+        if part.active == 0 && part.pieces.is_empty() {
+            self.end_table(pipe, work.part)?;
+        }
         Ok(())
     }
 
-    fn send(
-        &self,
+    /// All rows of a table are read. The last one stays set aside, since it may be the last of all.
+    fn end_table(&mut self, pipe: &mut Pipe, at: usize) -> Result<(), Error> {
+        let part = &mut self.parts[at];
+        part.finished = true;
+        let (name, started) = (part.name.clone(), part.started);
+        match part.held.take() {
+            Some(held) => {
+                let before = self.finale.replace((at, held));
+                if let Some((before, held)) = before {
+                    self.release(pipe, before, held, SnapshotMark::LastInDataCollection)?;
+                }
+            }
+            None => {
+                part.captured = None;
+                self.copied.finish(self.parts[at].oid);
+            }
+        }
+        let rows = pipe.status_of(at, |table| {
+            table.done = true;
+            table.rows
+        });
+        if let Some(started) = started {
+            tracing::info!(
+                table = name,
+                rows,
+                seconds = started.elapsed().as_secs_f64(),
+                "snapshot of the table is read"
+            );
+        }
+        Ok(())
+    }
+
+    /// Sends what was set aside, now that a row of the table at `at` follows it.
+    fn release_before(&mut self, pipe: &mut Pipe, at: usize) -> Result<(), Error> {
+        if let Some((part, held)) = self.finale.take() {
+            self.release(pipe, part, held, SnapshotMark::LastInDataCollection)?;
+        }
+        if let Some(held) = self.parts[at].held.take() {
+            let mark = mark(at, held.first);
+            self.release(pipe, at, held, mark)?;
+        }
+        Ok(())
+    }
+
+    fn release(
+        &mut self,
         pipe: &mut Pipe,
         at: usize,
-        line: &[u8],
-        mark: SnapshotMark,
+        held: Held,
+        place: SnapshotMark,
     ) -> Result<(), Error> {
-        let event = self.event(self.index.row(line), mark);
-        pipe.outlet.change(&self.tables[at], &event)?;
+        let mark = match mark(at, held.first) {
+            SnapshotMark::First if place != SnapshotMark::Last => SnapshotMark::First,
+            _ => place,
+        };
+        let part = &self.parts[at];
+        if let Some(captured) = &part.captured {
+            let row = held.index.row(&held.row);
+            emit(&mut pipe.outlet, captured, &self.seen.position, row, mark)?;
+        }
+        if let Some((heap, tid, to)) = held.done {
+            note(&mut self.copied, part.oid, Some(heap), tid, to);
+        }
+        if part.finished {
+            self.copied.finish(part.oid);
+            self.parts[at].captured = None;
+        }
         Ok(())
     }
 
-    fn event<'b>(&self, row: crate::capture::row::Row<'b>, snapshot: SnapshotMark) -> RowEvent<'b> {
-        RowEvent {
-            op: Operation::Read,
-            before: None,
-            after: Some(row),
-            source: SourceBlock {
-                ts_us: self.position.ts_us,
-                snapshot,
-                last_commit_lsn: None,
-                lsn: Some(self.position.lsn.0),
-                tx_id: self.position.tx_id.map(u64::cast_signed),
-                xmin: None,
-                origin: None,
-                origin_lsn: None,
-                transaction: None,
-            },
+    /// What is copied by now.
+    fn copied(&self) -> Copied {
+        let mut copied = self.copied.clone();
+        for work in self
+            .readers
+            .iter()
+            .filter_map(|reader| reader.work.as_ref())
+        {
+            // Rows in another order are done when all of them are.
+            if work.ordered {
+                let oid = self.parts[work.part].oid;
+                note(
+                    &mut copied,
+                    oid,
+                    work.piece.heap,
+                    work.from,
+                    Some(work.piece.at),
+                );
+            }
         }
+        copied
+    }
+
+    /// Stores what is copied, when it is time: in the transaction of its rows, or behind their
+    /// acknowledgement.
+    fn store(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+        let now = net::now();
+        let position = self.seen.position;
+        let (keeper, outlet) = (&pipe.keeper, &mut pipe.outlet);
+        if pipe.config.sink.exactly_once {
+            if now.duration_since(self.stored_at) >= COMMIT_EVERY && outlet.has_unmarked() {
+                keeper.put_snapshot(outlet, position, Some(&self.copied()))?;
+                outlet.commit();
+                self.stored_at = now;
+            }
+            return Ok(());
+        }
+        if let Some((token, copied)) = &self.waiting {
+            if *token <= outlet.acknowledged() {
+                keeper.put_snapshot(outlet, position, Some(copied))?;
+                self.waiting = None;
+            }
+        } else if now.duration_since(self.stored_at) >= pipe.config.offsets.flush_interval {
+            self.waiting = Some((outlet.mark(), self.copied()));
+            self.stored_at = now;
+        }
+        Ok(())
+    }
+
+    /// Told to stop: another start goes on from here.
+    async fn stop(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+        pipe.settling.set(true);
+        let stored = async {
+            if !pipe.config.sink.exactly_once {
+                pipe.outlet.drain().await?;
+            }
+            let copied = self.copied();
+            let position = self.seen.position;
+            pipe.keeper
+                .put_snapshot(&mut pipe.outlet, position, Some(&copied))?;
+            pipe.outlet.drain().await
+        };
+        match tokio::time::timeout(STOP_WITHIN, stored).await {
+            Ok(result) => result,
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn publish(&self, pipe: &mut Pipe) {
+        for (at, part) in self.parts.iter().enumerate().skip(self.open) {
+            if let (Some(started), false) = (part.started, part.finished) {
+                pipe.status_of(at, |table| table.elapsed = started.elapsed());
+            }
+        }
+        pipe.publish();
+    }
+
+    /// Waits for rows, for the producer, for the time to store what is copied.
+    async fn wait(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+        let read = !pipe.outlet.driver.producer().is_full();
+        let deadline = self.stored_at + COMMIT_EVERY;
+        let mut drive = pin!(pipe.outlet.driver.drive());
+        let mut stopped = pin!(pipe.shutdown.changed());
+        let mut timer = pin!(tokio::time::sleep_until(
+            deadline.max(net::now() + IDLE_TICK)
+        ));
+        poll_fn(|cx| {
+            let mut progress = false;
+            if let Poll::Ready(result) = drive.as_mut().poll(cx) {
+                result?;
+                progress = true;
+            }
+            for Reader { client, inbox, .. } in self
+                .readers
+                .iter_mut()
+                .filter(|reader| read && reader.work.is_some())
+            {
+                match inbox.poll_fill(client.raw().0, cx) {
+                    Poll::Ready(Ok(_)) => progress = true,
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(PgError::new(client.target(), error).into()));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            progress |= stopped.as_mut().poll(cx).is_ready();
+            progress |= timer.as_mut().poll(cx).is_ready();
+            if progress {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// How long the loop may sleep when what is copied is due to be stored, and nothing arrives.
+const IDLE_TICK: Duration = Duration::from_millis(50);
+
+/// Notes that a range of a heap's tids is done.
+fn note(copied: &mut Copied, table: u32, heap: Option<usize>, from: u64, to: Option<u64>) {
+    let begun = copied.begun(table);
+    if let (Some(begun), Some(heap)) = (begun, heap)
+        && let Some(heap) = begun.heaps.get_mut(heap)
+    {
+        heap.done.add(from, to);
     }
 }
 
@@ -316,50 +880,171 @@ fn mark(table: usize, first_of_table: bool) -> SnapshotMark {
     }
 }
 
-/// How long records of a snapshot wait for their Kafka transaction to end.
-const COMMIT_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
-
-/// Waits for rows, or for the producer.
-async fn wait(pipe: &mut Pipe, client: &mut Client, inbox: &mut Inbox) -> Result<(), Error> {
-    let read = !pipe.outlet.driver.producer().is_full();
-    let mut drive = pin!(pipe.outlet.driver.drive());
-    let mut stopped = pin!(pipe.shutdown.changed());
-    poll_fn(|cx| {
-        let mut progress = false;
-        if let Poll::Ready(result) = drive.as_mut().poll(cx) {
-            result?;
-            progress = true;
-        }
-        if read {
-            match inbox.poll_fill(client.raw().0, cx) {
-                Poll::Ready(Ok(_)) => progress = true,
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(PgError::new(client.target(), error).into()));
-                }
-                Poll::Pending => {}
-            }
-        }
-        progress |= stopped.as_mut().poll(cx).is_ready();
-        if progress {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
+fn emit(
+    outlet: &mut Outlet,
+    captured: &Captured,
+    position: &SnapshotPosition,
+    row: Row<'_>,
+    snapshot: SnapshotMark,
+) -> Result<(), Error> {
+    let event = RowEvent {
+        op: Operation::Read,
+        before: None,
+        after: Some(row),
+        source: SourceBlock {
+            ts_us: position.ts_us,
+            snapshot,
+            last_commit_lsn: None,
+            lsn: Some(position.lsn.0),
+            tx_id: position.tx_id.map(u64::cast_signed),
+            xmin: None,
+            origin: None,
+            origin_lsn: None,
+            transaction: None,
+        },
+    };
+    outlet.change(captured, &event)?;
+    Ok(())
 }
 
-/// Indexes a line of COPY's text form, after undoing its escapes in place.
-fn index_line(index: &mut RowIndex, line: &mut [u8]) -> Result<(), Error> {
-    let Some((b'\n', line)) = line.split_last_mut() else {
-        return Err(unexpected("a row without an end"));
+/// What reads one piece: the table's captured columns and the key's, in the table's order; the
+/// others are not read, and stand as NULL. The tid follows.
+fn statement(pipe: &Pipe, table: &Table, piece: &Piece, binary: bool) -> String {
+    let name = format!("{}.{}", table.schema, table.name);
+    let captured = &pipe.config.capture.columns;
+    let mut columns: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            if captured.accepts(&format!("{name}.{}", column.name)) || table.key.contains(&at) {
+                quote_identifier(&column.name)
+            } else {
+                "NULL".to_owned()
+            }
+        })
+        .collect();
+    let place = |tid: u64| format!("'({},{})'::tid", tid >> 16, tid & 0xffff);
+    let mut conditions: Vec<String> = Vec::new();
+    if piece.heap.is_some() {
+        columns.push("ctid".to_owned());
+        if piece.at > 0 {
+            conditions.push(format!("ctid >= {}", place(piece.at)));
+        }
+        conditions.extend(piece.to.map(|to| format!("ctid < {}", place(to))));
+        conditions.extend(piece.condition.clone());
+    }
+    let filter = match conditions.is_empty() {
+        true => String::new(),
+        false => format!(" WHERE {}", conditions.join(" AND ")),
     };
+    let form = if binary { " (FORMAT binary)" } else { "" };
+    let (columns, from) = (columns.join(", "), &piece.from);
+    format!("COPY (SELECT {columns} FROM {from}{filter}) TO STDOUT{form}")
+}
+
+/// Whether another row follows the one before `rest`. None: that has not arrived.
+#[inline]
+fn follows(rest: &[u8], binary: bool) -> Option<bool> {
+    /// A message of the binary form's end: a length of four and two bytes.
+    const END: [u8; 4] = 6_u32.to_be_bytes();
+    let (&tag, rest) = rest.split_first()?;
+    if Tag(tag) != Tag::COPY_DATA {
+        return Some(false);
+    }
+    if !binary {
+        return Some(true);
+    }
+    Some(*rest.first_chunk::<4>()? != END)
+}
+
+/// Indexes a row in what a CopyData holds; text loses its escapes in place. `false`: it is the end
+/// of the binary form.
+fn take_row(index: &mut RowIndex, body: &mut [u8], work: &mut Work) -> Result<bool, Error> {
     index.clear();
-    copy::unescape_row(line, |range| match range {
-        Some(range) => index.push_text(range.start, range.end),
-        None => index.push_null(),
-    });
-    Ok(())
+    if !work.binary {
+        let Some((b'\n', line)) = body.split_last_mut() else {
+            return Err(unexpected("a row without an end"));
+        };
+        copy::unescape_row(line, |range| match range {
+            Some(range) => index.push_text(range.start, range.end),
+            None => index.push_null(),
+        });
+        return Ok(true);
+    }
+    let mut start = 0;
+    if !work.begun {
+        let header = copy::split_binary_header(body).ok().flatten();
+        start = header.ok_or_else(|| unexpected("no header of the binary form"))?;
+        work.begun = true;
+    }
+    let row = copy::split_binary_row(&body[start..]).ok().flatten();
+    match row {
+        Some((BinaryRow::End, _)) => Ok(false),
+        Some((BinaryRow::Row(fields), length)) if start + length == body.len() => {
+            let base = u32::try_from(body.len() - fields.bytes().len()).unwrap_or(u32::MAX);
+            for range in fields.ranges() {
+                match range {
+                    Some(range) => index.push_binary(base + range.start, base + range.end),
+                    None => index.push_null(),
+                }
+            }
+            Ok(true)
+        }
+        _ => Err(unexpected("a row in pieces")),
+    }
+}
+
+/// The columns that have arrived of a row.
+fn head<'b>(body: &'b [u8], work: &Work) -> Vec<Cell<'b>> {
+    if !work.binary {
+        // The last one may not have arrived in full.
+        let mut pieces: Vec<Cell<'b>> = body.split(|&byte| byte == b'\t').map(Cell::Text).collect();
+        pieces.pop();
+        return pieces;
+    }
+    let header = match work.begun {
+        true => Some(0),
+        false => copy::split_binary_header(body).ok().flatten(),
+    };
+    let mut cells = Vec::new();
+    let mut rest = header
+        .and_then(|header| body.get(header + 2..))
+        .unwrap_or_default();
+    while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            cells.push(Cell::Null);
+            rest = tail;
+            continue;
+        };
+        let Some((value, tail)) = tail.split_at_checked(length) else {
+            break;
+        };
+        cells.push(Cell::Binary(value));
+        rest = tail;
+    }
+    cells
+}
+
+/// The tid behind a row's columns.
+#[inline]
+fn tid_of(row: Row<'_>) -> Result<u64, Error> {
+    let tid = match row.cell(row.len().wrapping_sub(1)) {
+        Cell::Binary(&[a, b, c, d, e, f]) => Some(copied::tid(
+            u32::from_be_bytes([a, b, c, d]),
+            u16::from_be_bytes([e, f]),
+        )),
+        Cell::Text(text) => parse_tid(text),
+        _ => None,
+    };
+    tid.ok_or_else(|| unexpected("a row without its place"))
+}
+
+/// `(12,3)`
+fn parse_tid(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (block, line) = text.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
+    Some(copied::tid(block.parse().ok()?, line.parse().ok()?))
 }
 
 fn unexpected(what: &str) -> Error {

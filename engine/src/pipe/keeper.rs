@@ -10,6 +10,7 @@
 //! next one fills. Without, positions follow their records at `offset.flush.interval.ms`.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pgwire::lsn::Lsn;
@@ -19,6 +20,7 @@ use super::error::Error;
 use super::outlet::Outlet;
 use crate::net;
 use crate::produce::TopicId;
+use crate::progress::copied::Copied;
 use crate::progress::ledger::Ledger;
 use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosition};
 
@@ -29,6 +31,15 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 const SPLIT_EVENTS: u64 = 50_000;
 /// One that goes on for longer than this is, too: consumers wait for what is not committed.
 const SPLIT_AFTER: Duration = Duration::from_millis(500);
+
+/// A snapshot that is not complete, while what happened since it began is sent.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    /// What is copied already.
+    pub copied: Copied,
+    /// Tables that were not begun: the copy will show their changes.
+    pub awaited: HashSet<u32>,
+}
 
 /// The position of one connector.
 #[derive(Debug)]
@@ -54,7 +65,7 @@ pub(super) struct Keeper {
     /// The server waits for the position: it shuts down.
     urgent: bool,
     /// A snapshot is owed: whatever is stored says so.
-    owes_snapshot: bool,
+    owed: Option<Owed>,
     /// Changes appended when the last commit was made.
     committed_events: u64,
     confirmed: Lsn,
@@ -86,7 +97,7 @@ impl Keeper {
             stored: None,
             stored_at: net::now(),
             urgent: false,
-            owes_snapshot: false,
+            owed: None,
             committed_events: 0,
             confirmed: Lsn(0),
             moved: Cell::new(false),
@@ -211,14 +222,31 @@ impl Keeper {
 
     /// What happened before a snapshot is caught up with: until that snapshot is complete, a
     /// stored position must say that it is not, or the next start would go on without it.
-    pub(super) fn owe_snapshot(&mut self) {
-        self.owes_snapshot = true;
+    pub(super) fn owe_snapshot(&mut self, owed: Owed) {
+        self.owed = Some(owed);
+    }
+
+    /// What is copied already, once everything before the snapshot was sent.
+    pub(super) fn take_copied(&mut self) -> Copied {
+        let owed = self.owed.as_mut();
+        owed.map(|owed| std::mem::take(&mut owed.copied))
+            .unwrap_or_default()
+    }
+
+    /// Whether a change of the table is left to the snapshot that is owed. One that is not, and
+    /// that `lacks` a value which did not change, may be of a row that has not been copied.
+    #[inline]
+    pub(super) fn awaits(&mut self, table: u32, lacks: impl FnOnce() -> bool) -> bool {
+        match &mut self.owed {
+            None => false,
+            Some(owed) => owed.awaits(table, lacks()),
+        }
     }
 
     /// The snapshot is complete, and everything is acknowledged. Positions before it mean nothing
     /// any more.
     pub(super) fn snapshot_taken(&mut self) {
-        self.owes_snapshot = false;
+        self.owed = None;
         self.ledger = Ledger::default();
         self.newest = None;
         self.storing = None;
@@ -226,35 +254,44 @@ impl Keeper {
         self.news = false;
     }
 
-    fn put_stream(&self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
-        let stored = if self.owes_snapshot {
-            Stored::Snapshot(SnapshotPosition {
+    fn put_stream(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
+        if let Some(owed) = &mut self.owed {
+            owed.copied.inside = position.is_inside().then_some(position);
+        }
+        let owed = self.owed.as_ref();
+        let stored = match owed {
+            Some(_) => Stored::Snapshot(SnapshotPosition {
                 lsn: position.start(),
                 tx_id: position.tx_id,
                 ts_us: position.ts_us,
                 completed: false,
-            })
-        } else {
-            Stored::Stream(position)
+            }),
+            None => Stored::Stream(position),
         };
-        self.put(outlet, &stored)
+        self.put(outlet, &stored, owed.map(|owed| &owed.copied))
     }
 
-    /// Appends the record of a snapshot's beginning or end.
+    /// Appends the record of a snapshot's beginning or end, or of how far it has come.
     pub(super) fn put_snapshot(
-        &mut self,
+        &self,
         outlet: &mut Outlet,
         position: SnapshotPosition,
+        copied: Option<&Copied>,
     ) -> Result<(), Error> {
-        self.put(outlet, &Stored::Snapshot(position))
+        self.put(outlet, &Stored::Snapshot(position), copied)
     }
 
-    fn put(&self, outlet: &mut Outlet, stored: &Stored) -> Result<(), Error> {
+    fn put(
+        &self,
+        outlet: &mut Outlet,
+        stored: &Stored,
+        copied: Option<&Copied>,
+    ) -> Result<(), Error> {
         outlet.plain(
             self.topic,
             self.partition,
             &self.key,
-            &offsets::value(stored, self.home),
+            &offsets::value(stored, self.home, copied),
         )
     }
 
@@ -329,5 +366,18 @@ impl Keeper {
     pub(super) fn take_confirmed(&self) -> Lsn {
         self.moved.set(false);
         self.confirmed
+    }
+}
+
+impl Owed {
+    #[cold]
+    fn awaits(&mut self, table: u32, lacks: bool) -> bool {
+        if self.awaited.contains(&table) {
+            return true;
+        }
+        if let Some(begun) = self.copied.begun(table) {
+            begun.lacks |= lacks;
+        }
+        false
     }
 }

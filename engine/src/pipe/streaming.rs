@@ -541,6 +541,9 @@ impl Stream {
             let Some(table) = pipe.tables.captured(relation)? else {
                 continue;
             };
+            if pipe.keeper.awaits(relation, || false) {
+                continue;
+            }
             let metadata = pipe.config.capture.transaction_metadata;
             let block = transaction.number(metadata, lsn, &table.name);
             if sent {
@@ -872,6 +875,10 @@ fn row(
     let Some(table) = pipe.tables.captured(change.relation)? else {
         return Ok(());
     };
+    let lacks = || change.new.is_some_and(|new| new.lacks());
+    if pipe.keeper.awaits(table.table.oid, lacks) {
+        return Ok(());
+    }
     if pipe.config.capture.skip_unchanged
         && let (Some(old), Some(new)) = (change.old, change.new)
         && old.whole

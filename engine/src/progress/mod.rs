@@ -1,4 +1,5 @@
 //! Room: acknowledgements in, the position that may be confirmed out.
 
+pub mod copied;
 pub mod ledger;
 pub mod offsets;

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use pgwire::lsn::Lsn;
 use serde_json::Value;
 
+use super::copied::Copied;
+
 /// What the offsets topic holds for one connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
@@ -152,9 +154,9 @@ pub fn key(connector: &str, topic_prefix: &str) -> Vec<u8> {
     format!("[{name},{{\"server\":{prefix}}}]").into_bytes()
 }
 
-/// The value of the connector's offset, and `home` behind it.
+/// The value of the connector's offset, with `home` and what is `copied` behind it.
 #[must_use]
-pub fn value(stored: &Stored, home: Option<Home>) -> Vec<u8> {
+pub fn value(stored: &Stored, home: Option<Home>, copied: Option<&Copied>) -> Vec<u8> {
     let mut json = String::with_capacity(240);
     match stored {
         Stored::Snapshot(at) => {
@@ -198,11 +200,38 @@ pub fn value(stored: &Stored, home: Option<Home>) -> Vec<u8> {
             ",\"{SYSTEM_ID}\":\"{system_id}\",\"{TIMELINE}\":{timeline}}}"
         );
     }
+    if let Some(copied) = copied {
+        json.pop();
+        // As text: Kafka Connect refuses offsets whose members have members.
+        let _ = write!(json, ",\"{COPIED}\":{}", Value::from(copied.text()));
+        if let Some(inside) = &copied.inside {
+            let inside = value(&Stored::Stream(*inside), None, None);
+            let inside = String::from_utf8_lossy(&inside);
+            let _ = write!(json, ",\"{INSIDE}\":{}", Value::from(inside));
+        }
+        json.push('}');
+    }
     json.into_bytes()
 }
 
 const SYSTEM_ID: &str = "penstock_system_id";
 const TIMELINE: &str = "penstock_timeline";
+const COPIED: &str = "penstock_copied";
+const INSIDE: &str = "penstock_inside";
+
+/// How far a copy that did not complete has come; none where nothing is known of it.
+#[must_use]
+pub fn copied(value: &[u8]) -> Option<Copied> {
+    let value: Value = serde_json::from_slice(value).ok()?;
+    let mut copied = Copied::parse(value.get(COPIED)?.as_str()?)?;
+    if let Some(inside) = value.get(INSIDE) {
+        match parse(inside.as_str()?.as_bytes()) {
+            Ok(Stored::Stream(position)) => copied.inside = Some(position),
+            _ => return None,
+        }
+    }
+    Some(copied)
+}
 
 /// Whose position the value of an offset is; none where Debezium stored it.
 #[must_use]
@@ -320,14 +349,23 @@ mod tests {
                 completed: false,
             }),
         ] {
-            assert_eq!(parse(&value(&stored, None)), Ok(stored));
-            assert_eq!(home(&value(&stored, None)), None);
+            assert_eq!(parse(&value(&stored, None, None)), Ok(stored));
+            assert_eq!(home(&value(&stored, None, None)), None);
             let at_home = Home {
                 system_id: u64::MAX,
                 timeline: 3,
             };
-            let value = value(&stored, Some(at_home));
+            let so_far = Copied {
+                views: vec!["1:2:".to_owned()],
+                inside: Some(inside),
+                ..Copied::default()
+            };
+            let value = value(&stored, Some(at_home), Some(&so_far));
             assert_eq!((parse(&value), home(&value)), (Ok(stored), Some(at_home)));
+            assert_eq!(copied(&value), Some(so_far));
+            let members: Value = serde_json::from_slice(&value).unwrap();
+            let nested = |member: &Value| member.is_object() || member.is_array();
+            assert!(!members.as_object().unwrap().values().any(nested));
         }
     }
 

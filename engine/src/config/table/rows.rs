@@ -643,8 +643,9 @@ pub static DEBEZIUM: Section = Section {
         optional("snapshot.select.statement.overrides", Kind::List,
             "Tables that are copied by a statement of yours."),
         optional("snapshot.select.statement.overrides.<table>", Kind::Text, "That statement."),
-        is("snapshot.max.threads", POSITIVE, "1", "Connections that copy.")
-            .ignored("this version copies one table after the other"),
+        is("snapshot.max.threads", POSITIVE, "1",
+            "Connections that copy, within one table too; with more than one, rows of different \
+             tables and of parts of a table alternate."),
         optional("snapshot.max.threads.multiplier", Kind::Text, "Chunks per table and thread.")
             .low().no_effect("chunks are cut by size"),
         optional("snapshot.max.threads.multiplier.<table>", Kind::Text, "The same for one table.")
