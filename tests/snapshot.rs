@@ -440,7 +440,7 @@ mod resumed {
     const TABLES: [&str; 5] = ["parted", "by_int", "by_text", "bare", "wide"];
 
     const SCHEMA: &str = "
-        CREATE SEQUENCE versions;
+        CREATE SEQUENCE versions; CREATE SEQUENCE fresh START 100000;
         CREATE TABLE audit (at serial, tab text, id text, op text, version int8);
         CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
           IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.id <> NEW.id THEN
@@ -547,10 +547,10 @@ mod resumed {
         let tables: Vec<String> = tables.iter().map(|table| format!("'{table}'")).collect();
         let tables = tables.join(",");
         format!(
-            "DO $$ DECLARE t text; i int; k int; n int := 100000; BEGIN
+            "DO $$ DECLARE t text; i int; k int; n int; BEGIN
                FOR i IN 1 .. 1200 LOOP
                  FOREACH t IN ARRAY ARRAY[{tables}] LOOP
-                   k := 1 + (random() * {ROWS})::int; n := n + 1;
+                   k := 1 + (random() * {ROWS})::int; n := nextval('fresh');
                    CASE (random() * 9)::int
                      WHEN 0 THEN EXECUTE format('DELETE FROM %I WHERE id = %L', t, k);
                      WHEN 1 THEN EXECUTE format('INSERT INTO %I VALUES (%L, nextval(''versions''),
