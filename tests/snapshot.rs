@@ -338,13 +338,17 @@ fn text_and_binary_are_the_same_records() {
             RowEncoder::compile(&only, &schemas, &config.encode, "d", ids).unwrap()
         };
         let encoders: Vec<RowEncoder> = configs.iter().map(compile).collect();
-        let reads = encoders.iter().all(RowEncoder::reads_binary);
-        assert_eq!(
-            reads,
-            !["money", "circle"].contains(&name.as_str()),
-            "{name}"
-        );
-        if !reads {
+        // Elements that take the way of JDBC's are read from text.
+        let reads = encoders
+            .iter()
+            .filter(|encoder| encoder.reads_binary())
+            .count();
+        match name.as_str() {
+            "money" | "circle" => assert_eq!(reads, 0, "{name}"),
+            array if array.ends_with("[]") => {}
+            _ => assert_eq!(reads, encoders.len(), "{name}"),
+        }
+        if reads == 0 {
             continue;
         }
         database.query(&format!(
@@ -368,6 +372,9 @@ fn text_and_binary_are_the_same_records() {
             let value = fields.values().next().unwrap();
             let printed = String::from_utf8_lossy(line);
             for (mode, encoder) in encoders.iter().enumerate() {
+                if !encoder.reads_binary() {
+                    continue;
+                }
                 let from_text = record(encoder, |index| {
                     let mut line = line.to_vec();
                     copy::unescape_row(&mut line, |range| match range {
