@@ -275,7 +275,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_what_was_added(parts in proptest::collection::vec((0..64_u64, 0..64_u64), 0..12)) {
+        fn ranges_are_what_was_added(
+            parts in proptest::collection::vec((0..64_u64, 0..64_u64), 0..12),
+        ) {
             let mut ranges = Ranges::default();
             for &(from, to) in &parts {
                 ranges.add(from, Some(to));
