@@ -82,7 +82,7 @@ struct Asleep {
 /// A captured table.
 #[derive(Debug)]
 enum Place {
-    Awake(Captured),
+    Awake(Box<Captured>),
     Asleep(Asleep),
     /// While it changes from the one to the other.
     Nothing,
@@ -151,7 +151,7 @@ impl Tables {
             _ => self.turn_to(oid)?,
         };
         Ok(place.and_then(|place| match &self.captured[place] {
-            Place::Awake(captured) => Some(captured),
+            Place::Awake(captured) => Some(&**captured),
             // The table at hand is awake.
             Place::Asleep(_) | Place::Nothing => None,
         }))
@@ -218,7 +218,7 @@ impl Tables {
         if let Some(Place::Awake(before)) = self.captured.get(place) {
             self.memory -= before.encoder.memory();
         }
-        let captured = Place::Awake(captured);
+        let captured = Place::Awake(Box::new(captured));
         if place < self.captured.len() {
             self.captured[place] = captured;
         } else {
@@ -250,7 +250,7 @@ impl Tables {
                         topic,
                         name,
                         ids,
-                    } = captured;
+                    } = *captured;
                     Place::Asleep(Asleep {
                         table,
                         topic,
@@ -300,8 +300,8 @@ impl Tables {
         // Another revision of the same table takes the place of the one before.
         let place = self.by_oid.get(&oid).copied();
         let known = place.is_some_and(|place| match &self.captured[place] {
-            Place::Awake(Captured { table: known, .. })
-            | Place::Asleep(Asleep { table: known, .. }) => *known == table,
+            Place::Awake(captured) => captured.table == table,
+            Place::Asleep(asleep) => asleep.table == table,
             Place::Nothing => false,
         });
         let place = place.unwrap_or(self.captured.len());
