@@ -1,5 +1,5 @@
-//! `instructions [compare | record | list]`: how many instructions a row costs in each room, counted
-//! by callgrind, against what is written in `docs/measurements/instructions.csv`.
+//! `instructions [compare | record | list]`: how many instructions a row costs in each room,
+//! counted by callgrind, against what is written in `docs/measurements/instructions.csv`.
 //!
 //! Instructions repeat where seconds do not: the same toolchain, the same profile and the same
 //! bytes give the same count, on a busy machine too. What is left of the machine is which variant
@@ -177,8 +177,9 @@ fn compare(record: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "\n{dearer} cases cost more than {TOLERANCE} % more than {} says, {cheaper} less{}. Where \
-         that is meant, record it with the change that made it:\n    make bench-instructions RECORD=1",
+        "\n{dearer} cases cost more than {TOLERANCE} % more than {} says, {cheaper} less{}. \
+         Where that is meant, record it with the change that made it:\n    \
+         make bench-instructions RECORD=1",
         file.display(),
         if missing { ", and some are new" } else { "" }
     );
