@@ -6,6 +6,7 @@
 //! and 60 bits of each are added up.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use avro::{Schema, prefix};
@@ -140,13 +141,13 @@ impl Values {
         let unreadable = |why: String| failed("a record cannot be read").with(why);
         let (id, _) =
             prefix::split_registry_id(value).map_err(|error| unreadable(error.to_string()))?;
-        if !self.decoders.contains_key(&id) {
+        if let Entry::Vacant(place) = self.decoders.entry(id) {
             let text = registry.schema(id).await;
             let text = text.map_err(|error| unreadable(error.to_string()))?;
             let schema: Schema = text
                 .parse()
                 .map_err(|error| unreadable(format!("{error:?}")))?;
-            self.decoders.insert(id, Decoder::new(schema));
+            place.insert(Decoder::new(schema));
         }
         Ok(())
     }

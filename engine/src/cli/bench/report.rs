@@ -423,7 +423,7 @@ impl Record {
             }
         }
         let title = "Records a second, the median of the runs that count";
-        chart(title, &bars, &[""], |value| thousands(value))
+        chart(title, &bars, &[""], thousands)
     }
 
     /// Bars of CPU time per record.

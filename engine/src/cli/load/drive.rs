@@ -190,8 +190,9 @@ pub async fn drive(
     mut shutdown: Shutdown,
 ) -> Result<(), PgError> {
     let mut lanes = Vec::new();
+    let plan = run.borrow().course.plan.clone();
     for _ in 0..connections {
-        lanes.push(open(source, &run.borrow().course.plan).await?);
+        lanes.push(open(source, &plan).await?);
     }
     run.borrow_mut().started = net::now();
     let wake = Notify::new();

@@ -289,7 +289,7 @@ async fn prepare(
 async fn load(arguments: &Arguments, source: &Source, plan: Plan) -> Result<Outcome, Report> {
     let (_stop, shutdown) = signal::shutdown()?;
     let unbounded = arguments.rows.is_none() && arguments.transactions.is_none();
-    let seconds = arguments.duration.or(unbounded.then_some(10.0));
+    let seconds = arguments.duration.or_else(|| unbounded.then_some(10.0));
     let connections = usize::try_from(arguments.connections).unwrap_or(1);
     let (pipeline, rows) = (arguments.pipeline(&plan), plan.rows_per_transaction());
     let most = arguments.transactions.unwrap_or(u64::MAX);

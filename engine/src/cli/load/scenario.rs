@@ -628,7 +628,7 @@ impl Plan {
                     last,
                     Value::Mailbox(id.unsigned_abs().into()),
                     Value::Date(i32::try_from(random.below(8_000)).unwrap_or(0)),
-                    Value::Bool(number % 3 == 0),
+                    Value::Bool(number.is_multiple_of(3)),
                     time,
                 ];
                 each(Step::Execute(5, &values));
