@@ -1,7 +1,8 @@
 //! The torture run: a load with a history of its own, faults of every peer and of the network, and
 //! penstock killed at random instants; at the end a stranger holds the topics against the history.
 //!
-//! `make torture` runs the long one: `TORTURE_KILLS`, `TORTURE_SEED`.
+//! `make torture` runs the long one: `TORTURE_KILLS`, `TORTURE_SEED`, `TORTURE_FAULTS` (of a hundred
+//! kills) and `TORTURE_SNAPSHOT` (0: not before the tables are copied).
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -52,7 +53,7 @@ fn long() {
         seed: number("TORTURE_SEED", 1),
         kills: u32::try_from(number("TORTURE_KILLS", 200)).expect("a number of kills"),
         faults_percent: number("TORTURE_FAULTS", 25),
-        in_snapshot: number("TORTURE_SNAPSHOT", 0) > 0,
+        in_snapshot: number("TORTURE_SNAPSHOT", 1) > 0,
     });
 }
 
