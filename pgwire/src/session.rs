@@ -784,7 +784,9 @@ mod tests {
         /// Runs of extended messages are answered each by its own ReadyForQuery, however many are
         /// under way, and an error in one does not reach the next.
         #[test]
-        fn runs_of_a_pipeline_are_answered_in_order(fails in proptest::collection::vec(any::<bool>(), 1..20)) {
+        fn runs_of_a_pipeline_are_answered_in_order(
+            fails in proptest::collection::vec(any::<bool>(), 1..20),
+        ) {
             let mut session = settled();
             let mut out = Vec::new();
             for _ in &fails {

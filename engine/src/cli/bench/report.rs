@@ -535,25 +535,8 @@ const EVERYBODY: [Contestant; 3] = [
     Contestant::Debezium,
 ];
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1d2433;--faint:#6b7487;--paper:#fbfbf9;--card:#fff;--line:#dfe2e8;\
---penstock:#0b7a75;--pg_recvlogical:#c77d0a;--debezium:#b3365b}\
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaf0;--faint:#98a1b5;--paper:#12151c;--card:#1a1f2a;\
---line:#2c3444;--penstock:#3fc1b7;--pg_recvlogical:#f0b34a;--debezium:#f0718f}}\
-*{box-sizing:border-box}body{margin:0 auto;max-width:60rem;padding:2rem 1.2rem;background:var(--paper);\
-color:var(--ink);font:16px/1.5 system-ui,sans-serif}h1{font-size:2rem;margin:0 0 .5rem}\
-h2{font-size:1.15rem;margin:0 0 .6rem}h3{font-size:.92rem;font-weight:600;margin:1.2rem 0 .3rem}\
-header p,footer{color:var(--faint);font-size:.86rem;margin:.15rem 0}code,pre{font:.8rem/1.5 ui-monospace,monospace}\
-section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.2rem 1.4rem;margin:1.2rem 0}\
-section p{margin:.2rem 0 .8rem;font-size:.9rem;color:var(--faint)}pre{overflow-x:auto}summary{cursor:pointer;\
-color:var(--faint);font-size:.86rem;margin-top:1rem}.void{opacity:.45}svg{width:100%;height:auto;display:block}\
-text{fill:var(--ink);font:13px system-ui,sans-serif}.small{fill:var(--faint);font-size:11px}.big{font-weight:700}\
-.axis{stroke:var(--line);stroke-width:1.5}.grid{stroke:var(--line);stroke-width:1}.dot{fill:var(--ink);opacity:.55}\
-.bar.penstock{fill:var(--penstock)}.bar.pg_recvlogical{fill:var(--pg_recvlogical)}.bar.debezium{fill:var(--debezium)}\
-.part1{opacity:.55}.part2{opacity:.28}path{fill:none;stroke-width:2.2;stroke-linejoin:round}\
-path.penstock{stroke:var(--penstock)}path.pg_recvlogical{stroke:var(--pg_recvlogical)}\
-path.debezium{stroke:var(--debezium)}b.penstock{color:var(--penstock)}b.pg_recvlogical{color:var(--pg_recvlogical)}\
-b.debezium{color:var(--debezium)}";
+/// Colours of day and night, one for each contestant.
+const STYLE: &str = include_str!("report.css");
 
 /// Names in their colours.
 fn legend(all: &[Contestant], shown: impl Fn(Contestant) -> bool) -> String {
