@@ -4,6 +4,8 @@
 //! `make torture` runs the long one: `TORTURE_KILLS`, `TORTURE_SEED`, `TORTURE_FAULTS` (of a hundred
 //! kills) and `TORTURE_SNAPSHOT` (0: not before the tables are copied).
 
+#![allow(clippy::print_stdout, reason = "figures are what the run is for")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
