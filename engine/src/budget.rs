@@ -112,7 +112,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_shares_of_all_connectors_fit(ceiling in MEMORY_MIN..8 << 30, connectors in 1usize..50) {
+        fn the_shares_of_all_connectors_fit(
+            ceiling in MEMORY_MIN..8 << 30,
+            connectors in 1usize..50,
+        ) {
             let Budget { received, records, tables, .. } = Budget::divide(ceiling, connectors);
             prop_assert!(PROCESS + connectors * (received + records + 2 * tables) <= ceiling);
         }
