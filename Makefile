@@ -3,6 +3,7 @@
 # make bench    what it carries, beside pg_recvlogical (AGAINST=pg_recvlogical,debezium SUITE=figure ROWS=5000000 PAIRS=3)
 # make bench-instructions  what a row costs in each room, counted, against docs/measurements (RECORD=1 writes it)
 # make torture  faults of every peer and 200 kills, held against a history (KILLS=200 SEED=1)
+# make simulate  the whole pipe in virtual time, everything breaking by seed (SEEDS=10000, or ONLY=4711)
 # make fuzz     cargo-fuzz, a minute a target (TARGET=one SECONDS=60)
 # make static   dist/penstock, which needs nothing of the system it runs on
 # make lint     formatting, clippy, and what tests/tidy.rs checks
@@ -20,13 +21,14 @@ PAIRS ?= 3
 SECONDS ?= 60
 KILLS ?= 200
 SEED ?= 1
+SEEDS ?= 10000
 TARGET ?=
 RECORD ?=
 
 MAJORS = 12 13 14 15 16 17 18
 KAFKAS = 4.3.1 3.9.1 2.5.1
 
-.PHONY: demo test bench bench-instructions torture fuzz static lint
+.PHONY: demo test bench bench-instructions torture simulate fuzz static lint
 
 demo:
 	@$(INSTALL) rust postgres
@@ -56,6 +58,11 @@ torture:
 	@$(INSTALL) rust postgres judges kafka-4.3.1
 	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$(SEED) \
 		$(CARGO) test -p tests --test torture -- --ignored --nocapture long
+
+simulate:
+	@$(INSTALL) rust
+	SEEDS=$(SEEDS) $(if $(ONLY),ONLY=$(ONLY)) $(CARGO) test -q --profile simulate -p tests --test pipe -- \
+		--include-ignored --nocapture $(if $(ONLY),many_seeds)
 
 fuzz:
 	@$(INSTALL) rust nightly

@@ -1,54 +1,151 @@
 //! The whole pipe in virtual time, while everything around it breaks: see `simulation`.
 //!
-//! `make simulate SEEDS=10000` runs many seeds; `SEED=4711 make simulate` one, and with `TRACE=1`
+//! `make simulate SEEDS=10000` runs many seeds; `make simulate SEED=4711` one, and with `TRACE=1`
 //! it tells all that happens.
 
 mod simulation;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
 use simulation::{Report, simulate};
+
+/// Seeds that `make test` runs.
+const FIXED: u64 = 30;
+/// A mistake must show within so many seeds.
+#[cfg(debug_assertions)]
+const SEEDS_PER_MUTANT: u64 = 300;
 
 fn check(seed: u64) -> Report {
     let report = simulate(seed);
     if let Some(why) = &report.failure {
-        panic!("SEED={seed} make simulate: {why}");
+        panic!("make simulate SEED={seed}: {why}");
     }
     report
 }
 
+/// Runs `work` for each seed on as many threads as there are processors, until it says no.
+fn on_all_processors(seeds: u64, work: impl Fn(u64) -> bool + Sync) {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    if !work(seed) {
+                        next.store(seeds, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn a_fixed_set_of_seeds() {
-    for seed in 0..20 {
+    for seed in 0..FIXED {
         check(seed);
     }
 }
 
 #[test]
 fn a_seed_is_the_same_twice() {
-    for seed in 1000..1003 {
+    for seed in 1000..1004 {
         assert_eq!(check(seed), check(seed), "seed {seed}");
     }
 }
 
-/// `SEED=… cargo test …`, or `SEEDS=…`.
+/// Each mistake that the engine can make on purpose is noticed.
+#[cfg(debug_assertions)]
 #[test]
-#[ignore = "as many seeds as SEEDS says, or the one of SEED"]
-fn simulate_seeds() {
+#[ignore = "minutes: make simulate runs it"]
+fn mutants_are_caught() {
+    use engine::mutant::{Mutant, choose};
+    let chosen = std::env::var("MUTANT").ok();
+    let mut survivors = Vec::new();
+    for mutant in Mutant::ALL {
+        if chosen
+            .as_ref()
+            .is_some_and(|name| *name != format!("{mutant:?}"))
+        {
+            continue;
+        }
+        let caught = Mutex::new(None);
+        on_all_processors(SEEDS_PER_MUTANT, |seed| {
+            choose(Some(mutant));
+            let failure = simulate(seed).failure;
+            choose(None);
+            let Some(why) = failure else { return true };
+            caught.lock().unwrap().get_or_insert((seed, why));
+            false
+        });
+        match caught.into_inner().unwrap() {
+            Some((seed, why)) => {
+                let line = why.lines().next().unwrap_or_default();
+                println!("{mutant:?}: seed {seed}: {line}");
+            }
+            None => {
+                println!("{mutant:?}: survives");
+                survivors.push(mutant);
+            }
+        }
+    }
+    assert!(survivors.is_empty(), "{survivors:?}");
+}
+
+/// As many seeds as `SEEDS` says, from `FROM` on; or the one of `SEED`.
+#[test]
+#[ignore = "make simulate"]
+fn many_seeds() {
     let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
+        let text = std::env::var(name).ok()?;
+        text.parse::<u64>().ok()
     };
     if let Some(seed) = number("SEED") {
         println!("{:#?}", check(seed));
         return;
     }
-    let mut failed = 0;
-    for seed in 0..number("SEEDS").unwrap_or(100) {
-        let report = simulate(seed);
-        if let Some(why) = &report.failure {
-            println!("seed {seed}: {why}");
-            failed += 1;
+    let (from, seeds) = (number("FROM").unwrap_or(0), number("SEEDS").unwrap_or(1000));
+    let began = Instant::now();
+    let sums = Mutex::new((
+        BTreeMap::<&str, u64>::new(),
+        [0u64; 3],
+        Duration::ZERO,
+        0u64,
+    ));
+    on_all_processors(seeds, |seed| {
+        let report = simulate(from + seed);
+        let mut sums = sums.lock().unwrap();
+        for (what, times) in &report.counts {
+            *sums.0.entry(what).or_default() += times;
         }
+        let more = [report.events, report.changes, report.records];
+        for (sum, more) in sums.1.iter_mut().zip(more) {
+            *sum += more;
+        }
+        sums.2 += report.virtual_time;
+        if let Some(why) = &report.failure {
+            println!("make simulate SEED={}: {why}", from + seed);
+            sums.3 += 1;
+        }
+        true
+    });
+    let (counts, [events, changes, records], time, failed) = sums.into_inner().unwrap();
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    println!(
+        "{seeds} seeds in {minutes:.2} minutes: {:.0} a minute",
+        seeds as f64 / minutes
+    );
+    println!("{:.1} simulated hours", time.as_secs_f64() / 3600.0);
+    println!("{events} events, {changes} changes, {records} records seen by committed readers");
+    for (what, times) in counts {
+        println!("{times:>10} {what}");
     }
-    assert_eq!(failed, 0);
+    assert_eq!(failed, 0, "seeds that failed");
 }

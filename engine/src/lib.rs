@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod encode;
 pub mod local;
+pub mod mutant;
 pub mod net;
 pub mod pipe;
 pub mod produce;

@@ -40,6 +40,7 @@ use crate::config::{
     self, Config, Filter, LsnFlush, Operation, SnapshotMode, Source, TopicCreation, offset_file,
 };
 use crate::encode::registry::RegistryError;
+use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::produce::{self, Driver, Isolation};
 use crate::progress::copied::Copied;
@@ -320,7 +321,9 @@ async fn connect(
     let topic = offsets_topic(config, &mut driver).await?;
     let key = offsets::key(&config.name, &config.encode.topic_prefix);
     // A predecessor's open transaction is ended by now: what it stored can be read.
-    driver.establish().await?;
+    if !mutant::is(Mutant::ReadBeforeFence) {
+        driver.establish().await?;
+    }
     let partition = driver
         .producer()
         .partition(topic, Some(&key))
@@ -622,7 +625,7 @@ impl Pipe {
                 self.config.capture.snapshot_tables.accepts(&name)
             })
             .collect();
-        if let Some(mut from) = catch_up {
+        if let Some(mut from) = catch_up.filter(|_| !mutant::is(Mutant::SkipCatchUp)) {
             if let Some(inside) = copied.inside {
                 from = Begin {
                     lsn: inside.start(),
@@ -929,7 +932,12 @@ async fn read_stored(
     key: &[u8],
 ) -> Result<Option<(Stored, Option<Home>, Option<Copied>)>, Error> {
     let topic = &config.offsets.topic;
-    let records = produce::read_topic(&config.sink, topic, Isolation::ReadCommitted).await?;
+    let isolation = if mutant::is(Mutant::ReadUncommitted) {
+        Isolation::ReadUncommitted
+    } else {
+        Isolation::ReadCommitted
+    };
+    let records = produce::read_topic(&config.sink, topic, isolation).await?;
     let last = records
         .into_iter()
         .rev()

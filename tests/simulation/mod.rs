@@ -16,9 +16,12 @@ mod registry;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use engine::config::{Config, Properties};
@@ -197,6 +200,8 @@ impl Surroundings for Process {
 /// A pipe that runs.
 struct Running {
     number: u32,
+    /// The whole process stands still until then, as a machine does that is moved.
+    paused_until: Rc<Cell<Option<Instant>>>,
     task: JoinHandle<Result<(), Error>>,
     stop: watch::Sender<bool>,
     _status: watch::Receiver<Status>,
@@ -211,10 +216,12 @@ impl Running {
             world: Rc::clone(world),
             number,
         });
-        let run = pipe::run(config.clone(), stopped, sender);
-        let task = tokio::task::spawn_local(net::within(process, run));
+        let run = net::within(process, pipe::run(config.clone(), stopped, sender));
+        let paused_until = Rc::new(Cell::new(None));
+        let task = tokio::task::spawn_local(with_pauses(run, Rc::clone(&paused_until)));
         Self {
             number,
+            paused_until,
             task,
             stop,
             _status: status,
@@ -241,6 +248,23 @@ impl Running {
         // Dropped when this returns.
         let _ = self.task.await;
     }
+}
+
+/// Runs `work`, but not while it is paused.
+async fn with_pauses<F: Future>(work: F, paused_until: Rc<Cell<Option<Instant>>>) -> F::Output {
+    let mut work = pin!(work);
+    let mut timer = pin!(sleep(Duration::ZERO));
+    poll_fn(|cx| {
+        if let Some(until) = paused_until.get() {
+            timer.as_mut().reset(until);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            paused_until.set(None);
+        }
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// What a simulation was like.
@@ -294,6 +318,7 @@ async fn story(world: &Rc<World>) {
         work(world, keys);
     }
     let mut running = Some(Running::start(world, 0, &config));
+    let mut doubles = Vec::new();
     let mut number = 0;
     let mut at_work = true;
     let mut end = None;
@@ -313,6 +338,9 @@ async fn story(world: &Rc<World>) {
             world.faults.set(false);
             at_work = false;
             world.note("calm", 0, 0);
+            for double in std::mem::take(&mut doubles) {
+                Running::kill(double, world).await;
+            }
             while let Some(xid) = first_open(world) {
                 world.database.borrow_mut().commit(xid, world.now_unix_us());
             }
@@ -324,7 +352,7 @@ async fn story(world: &Rc<World>) {
             next_work = now + Duration::from_millis(world.below(400));
         }
         if world.faults.get() && now >= next_fault {
-            running = harm(world, running, &mut number, &config).await;
+            running = harm(world, running, &mut doubles, &mut number, &config).await;
             next_fault = now + Duration::from_millis(world.below(4000));
         }
         if !at_work && is_through(world) {
@@ -379,6 +407,8 @@ async fn story(world: &Rc<World>) {
         Ok(ended) => return world.fail(format!("told to stop, the pipe ended with {ended:?}")),
         Err(_) => return world.fail("told to stop, the pipe does not".to_owned()),
     }
+    // The markers of the last transaction may still be on their way.
+    sleep(Duration::from_secs(1)).await;
     world.cluster.borrow_mut().settle(world);
     world.check_history(config.sink.exactly_once);
 }
@@ -392,10 +422,10 @@ fn first_open(world: &World) -> Option<u32> {
 
 /// Whether an error that ended the pipe may be: whoever supervises it starts it again.
 fn may_end(world: &World, error: &Error) -> Result<(), String> {
-    let timed_out = world.counts.borrow().contains_key("transaction timed out");
+    let doubles = world.counts.borrow().contains_key("pipe doubled");
     let fine = error.retriable
-        // The coordinator has ended what took too long, and says it like this.
-        || timed_out && error.why.contains("another instance has taken over")
+        // Two that both live: either may be told to go.
+        || doubles && error.why.contains("another instance has taken over")
         // A predecessor that has not let go yet.
         || error.why.contains("is active for PID");
     if fine {
@@ -438,13 +468,14 @@ fn work(world: &World, keys: u64) {
 async fn harm(
     world: &Rc<World>,
     mut running: Option<Running>,
+    doubles: &mut Vec<Running>,
     number: &mut u32,
     config: &Config,
 ) -> Option<Running> {
     let now = net::now();
     let (kind, ms) = {
         let mut random = world.random.borrow_mut();
-        (random.below(20), random.below(5000))
+        (random.below(22), random.below(5000))
     };
     let lines: Vec<_> = world.lines.borrow().clone();
     let any = (!lines.is_empty()).then(|| {
@@ -497,6 +528,24 @@ async fn harm(
             }
             let back = now + Duration::from_millis(ms);
             world.database.borrow_mut().crash(back);
+        }
+        17 => {
+            world.count("pipe paused");
+            if let Some(pipe) = &running {
+                pipe.paused_until
+                    .set(Some(now + Duration::from_millis(ms * 4)));
+            }
+        }
+        18 => {
+            // Taken for dead, it lives on beside its successor.
+            world.count("pipe doubled");
+            if let Some(pipe) = running.take() {
+                let wait = Duration::from_millis(ms * (1 + world.below(20)));
+                pipe.paused_until.set(Some(now + wait));
+                doubles.push(pipe);
+            }
+            *number += 1;
+            running = Some(Running::start(world, *number, config));
         }
         _ => {
             world.count("pipe killed");

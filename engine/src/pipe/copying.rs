@@ -39,6 +39,7 @@ use crate::capture::row::{Cell, Row, RowIndex};
 use crate::config::Operation;
 use crate::encode::envelope::{SnapshotMark, SourceBlock};
 use crate::encode::plan::Phase;
+use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::progress::copied::{self, Begun, Copied, Heap, View};
 use crate::progress::offsets::SnapshotPosition;
@@ -224,8 +225,10 @@ pub(super) async fn run(
         waiting: None,
     };
     let position = copy.seen.position;
+    let mut begun = position;
+    begun.completed |= mutant::is(Mutant::SnapshotCompleteEarly);
     pipe.keeper
-        .put_snapshot(&mut pipe.outlet, position, Some(&copy.copied))?;
+        .put_snapshot(&mut pipe.outlet, begun, Some(&copy.copied))?;
     if !pipe.config.sink.exactly_once {
         // Rows that were seen without it would be forgotten by the next start.
         pipe.drain().await?;

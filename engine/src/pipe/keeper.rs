@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::outlet::Outlet;
+use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::produce::TopicId;
 use crate::progress::copied::Copied;
@@ -171,7 +172,11 @@ impl Keeper {
             }
             return Ok(());
         }
-        let Some(reached) = self.ledger.reached().copied() else {
+        let mut reached = self.ledger.reached().copied();
+        if mutant::is(Mutant::PositionBeforeRecords) {
+            reached = self.newest;
+        }
+        let Some(reached) = reached else {
             return Ok(());
         };
         let due = self.urgent || now.duration_since(self.stored_at) >= self.pace();
@@ -193,7 +198,13 @@ impl Keeper {
     }
 
     fn commit(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
-        self.put_stream(outlet, position)?;
+        if !mutant::is(Mutant::CommitWithoutOffset) {
+            self.put_stream(outlet, position)?;
+        }
+        if mutant::is(Mutant::ConfirmEarly) {
+            self.confirmed = position.confirmable().unwrap_or(self.confirmed);
+            self.moved.set(true);
+        }
         self.storing = Some((outlet.commit(), position));
         self.stored_at = net::now();
         self.committed_events = outlet.events;
@@ -223,7 +234,7 @@ impl Keeper {
     /// What happened before a snapshot is caught up with: until that snapshot is complete, a
     /// stored position must say that it is not, or the next start would go on without it.
     pub(super) fn owe_snapshot(&mut self, owed: Owed) {
-        self.owed = Some(owed);
+        self.owed = Some(owed).filter(|_| !mutant::is(Mutant::ForgetOwedSnapshot));
     }
 
     /// What is copied already, once everything before the snapshot was sent.

@@ -28,6 +28,7 @@ use crate::capture::pace::{self, Pace};
 use crate::capture::stream::{ChangeKind, Decoder, Incoming, RowChange};
 use crate::config::{Compat, Operation};
 use crate::encode::envelope::{SnapshotMark, SourceBlock, TransactionBlock};
+use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::progress::offsets::{MessageType, StreamPosition};
 
@@ -369,7 +370,7 @@ impl Stream {
                     if keepalive.reply_requested {
                         self.status_at = net::now();
                     }
-                    if self.transaction.is_none() {
+                    if self.transaction.is_none() || mutant::is(Mutant::KeepaliveInside) {
                         if self.until.is_some_and(|until| keepalive.wal_end >= until) {
                             return Ok(Pause::Reached);
                         }
@@ -719,11 +720,23 @@ impl Stream {
         Some(StreamPosition {
             lsn,
             // Not merely the last commit: a keepalive behind it may have been confirmed.
-            commit: Some(self.between).filter(|lsn| lsn.0 > 0),
+            commit: if mutant::is(Mutant::ResumeAtEvent) {
+                Some(lsn)
+            } else {
+                Some(self.between).filter(|lsn| lsn.0 > 0)
+            },
             tx_id: Some(u64::from(transaction.xid)),
             ts_us: transaction.ts_us,
-            events_at_lsn,
-            kind,
+            events_at_lsn: if mutant::is(Mutant::ForgetIndex) {
+                0
+            } else {
+                events_at_lsn
+            },
+            kind: if mutant::is(Mutant::ForgetInside) {
+                MessageType::Commit
+            } else {
+                kind
+            },
         })
     }
 
@@ -739,7 +752,11 @@ impl Stream {
         self.told_at = net::now();
         let status = StandbyStatusUpdate {
             written: self.received.max(confirmed),
-            flushed: confirmed,
+            flushed: if mutant::is(Mutant::ConfirmReceived) {
+                self.received
+            } else {
+                confirmed
+            },
             applied: confirmed,
             sent_at: net::now_unix_us() - UNIX_TO_PG_US,
             reply_requested: self.silent(net::now()).is_some(),
@@ -960,6 +977,7 @@ fn emit_message(
 
 /// Whether the event at `lsn`, the `seen`-th there, lies before the position that was stored.
 fn was_sent(inside: &mut Option<StreamPosition>, lsn: Lsn, seen: u64) -> bool {
+    let seen = seen - u64::from(mutant::is(Mutant::ResumeLate));
     match inside {
         Some(at) if lsn < at.lsn || (lsn == at.lsn && seen <= at.events_at_lsn) => true,
         Some(_) => {

@@ -10,6 +10,7 @@ use kafkawire::compress::Compressor;
 use kafkawire::message::Uuid;
 
 use crate::config::TopicCreation;
+use crate::mutant::{self, Mutant};
 
 /// A topic of this producer, by its place in a table: no name is looked up per record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -383,7 +384,10 @@ impl Batches {
             },
             transactional,
         };
-        let count = open.record_count();
+        let mut count = open.record_count();
+        if mutant::is(Mutant::ReuseSequence) && partition.next_sequence > 0 {
+            count = 0;
+        }
         let batch = open.seal(stamp, &mut self.compressor);
         partition.next_sequence = kafkawire::batch::sequence_after(partition.next_sequence, count);
         self.bytes = self.bytes - partition.counted + batch.bytes().len();

@@ -64,6 +64,13 @@ pub enum Error {
         /// What its last attempt ended with.
         reason: String,
     },
+    /// The coordinator has aborted a transaction that was not committed in time.
+    TransactionTimeout {
+        /// The transactional id.
+        transactional_id: String,
+        /// `transaction.timeout.ms`
+        limit: std::time::Duration,
+    },
     /// Another instance has taken over the transactional id.
     Fenced {
         /// The transactional id.
@@ -88,9 +95,10 @@ impl Error {
     #[must_use]
     pub fn retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NoSuchTopic { .. } | Self::DeliveryTimeout { .. } => {
-                true
-            }
+            Self::Unreachable { .. }
+            | Self::NoSuchTopic { .. }
+            | Self::DeliveryTimeout { .. }
+            | Self::TransactionTimeout { .. } => true,
             Self::Refused { code, .. } => {
                 code.retriable() || TRANSIENT.contains(code) || *code == ErrorCode::NONE
             }
@@ -194,6 +202,15 @@ impl fmt::Display for Error {
                 f,
                 "records for {topic}-{partition} were not acknowledged within \
                  delivery.timeout.ms: {reason}"
+            ),
+            Self::TransactionTimeout {
+                transactional_id,
+                limit,
+            } => write!(
+                f,
+                "the transaction of {transactional_id} was not committed within \
+                 transaction.timeout.ms ({} ms), and Kafka has aborted it",
+                limit.as_millis()
             ),
             Self::Fenced { transactional_id } => write!(
                 f,

@@ -18,6 +18,7 @@ use kafkawire::message::{ApiKey, Request};
 use super::batches::{BatchId, Place, Stage, TopicId};
 use super::cluster::millis;
 use super::{Error, NodeId, Producer};
+use crate::mutant::{self, Mutant};
 
 /// Bytes for one socket: what is in `bytes`, with a batch spliced in at each offset.
 #[derive(Debug, Default)]
@@ -368,6 +369,7 @@ impl Producer {
                 continue;
             }
             match self.requests.remove(at).what {
+                What::Produce(ids) if mutant::is(Mutant::DropAtCut) => self.take_for_written(ids),
                 What::Produce(ids) => {
                     for &id in &ids {
                         self.again(id, Duration::ZERO);
@@ -613,7 +615,7 @@ impl Producer {
 
     /// With acks 0 there is no answer: handed to the socket is all that can be said.
     pub(super) fn acknowledge_unanswered(&mut self, node: NodeId) {
-        if self.settings.acks != 0 {
+        if self.settings.acks != 0 && !mutant::is(Mutant::AckOnSend) {
             return;
         }
         let sent = |request: &mut InFlight| {
@@ -623,14 +625,18 @@ impl Producer {
             let What::Produce(ids) = request.what else {
                 continue;
             };
-            for &id in &ids {
-                if let Some(sealed) = self.batches.sealed(id) {
-                    let place = sealed.place;
-                    self.batches.partition_mut(place).in_flight -= 1;
-                    self.batches.acknowledge(id);
-                }
-            }
-            self.keep_ids(ids);
+            self.take_for_written(ids);
         }
+    }
+
+    fn take_for_written(&mut self, ids: Vec<BatchId>) {
+        for &id in &ids {
+            if let Some(sealed) = self.batches.sealed(id) {
+                let place = sealed.place;
+                self.batches.partition_mut(place).in_flight -= 1;
+                self.batches.acknowledge(id);
+            }
+        }
+        self.keep_ids(ids);
     }
 }

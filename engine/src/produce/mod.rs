@@ -41,6 +41,7 @@ pub use inflight::Outgoing;
 pub use read_back::{Isolation, StoredRecord, read_topic};
 
 use crate::config::{Compression, Sink, TopicCreation};
+use crate::mutant::{self, Mutant};
 use batches::{Batches, Stage};
 use cluster::Cluster;
 use inflight::{Identity, InFlight, What};
@@ -104,9 +105,13 @@ impl Producer {
                 reason: format!("compression: {error}"),
             }
         })?;
-        let transaction = settings
-            .exactly_once
-            .then(|| Transaction::new(settings.transactional_id.clone()));
+        let transaction = settings.exactly_once.then(|| {
+            let mut id = settings.transactional_id.clone();
+            if mutant::is(Mutant::SkipFence) {
+                id = format!("{id}-{random}");
+            }
+            Transaction::new(id)
+        });
         let identity = if settings.acks == -1 && (settings.idempotent || transaction.is_some()) {
             Identity::Wanted { at: Duration::ZERO }
         } else if transaction.is_some() {

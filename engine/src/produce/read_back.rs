@@ -20,6 +20,7 @@ use super::Error;
 use super::cluster::split_address;
 use super::link::{DialError, Dialer, Link, up_to};
 use crate::config::Sink;
+use crate::mutant::{self, Mutant};
 
 /// Which records are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -375,6 +376,9 @@ impl Aborted {
     ) -> bool {
         while let Some(first) = self.to_come.pop_if(|next| next.first_offset <= last_offset) {
             self.open.insert(first.producer_id);
+        }
+        if mutant::is(Mutant::IgnoreAbort) {
+            return false;
         }
         if abort_marker {
             self.open.remove(&producer_id);

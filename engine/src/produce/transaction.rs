@@ -45,8 +45,8 @@ pub(super) struct Transaction {
     quiet: Duration,
     /// When the transaction's first batch was sent, until it is answered.
     first_sent: Option<Duration>,
-    /// The coordinator may know of an open transaction of ours.
-    begun: bool,
+    /// Since when the coordinator may know of an open transaction of ours.
+    begun: Option<Duration>,
     doom: Option<Doom>,
 }
 
@@ -88,7 +88,7 @@ impl Transaction {
             coordinator: None,
             implicit: false,
             retry_at: Duration::ZERO,
-            begun: false,
+            begun: None,
             doom: None,
         }
     }
@@ -174,7 +174,7 @@ impl Producer {
             transaction.doom.get_or_insert(Doom {
                 error: None,
                 until,
-                over: !transaction.begun,
+                over: transaction.begun.is_none(),
             });
         }
     }
@@ -189,7 +189,7 @@ impl Producer {
     /// Partitions become part of the transaction with the request at hand.
     pub(super) fn transaction_begins(&mut self) {
         if let Some(transaction) = &mut self.transaction {
-            transaction.begun = true;
+            transaction.begun.get_or_insert(self.now);
         }
     }
 
@@ -483,12 +483,8 @@ impl Producer {
             ]
             .contains(&code);
             if let Some(error) = doom.error.take() {
-                let transactional_id = transaction.id.clone();
-                self.fail(if usurped {
-                    Error::Fenced { transactional_id }
-                } else {
-                    error
-                });
+                let error = if usurped { self.usurped() } else { error };
+                self.fail(error);
             }
             return Ok(());
         }
@@ -503,7 +499,7 @@ impl Producer {
             transaction.quiet_until = self.now + transaction.quiet;
             transaction.first_sent = None;
         }
-        transaction.begun = false;
+        transaction.begun = None;
         if let Some(doom) = &mut transaction.doom {
             // It was asked for while this commit was on the wire: nothing is open any more.
             doom.over = true;
@@ -533,13 +529,13 @@ impl Producer {
             }
             Action::BackOff | Action::Refresh => transaction.retry_at = now + backoff,
             Action::Stop => {
-                let transactional_id = transaction.id.clone();
-                self.fail(Error::Fenced { transactional_id });
+                let error = self.usurped();
+                self.fail(error);
             }
             _ if code == ErrorCode::INVALID_PRODUCER_EPOCH => {
                 // Older coordinators have only this word for it.
-                let transactional_id = transaction.id.clone();
-                self.fail(Error::Fenced { transactional_id });
+                let error = self.usurped();
+                self.fail(error);
             }
             _ => {
                 let subject = format!("transactional id {}", transaction.id);
@@ -553,14 +549,28 @@ impl Producer {
         }
     }
 
+    /// Our epoch is no longer the newest. The coordinator says the same of a successor and of a
+    /// transaction that it ended because it took too long; only the latter passes by itself.
+    fn usurped(&self) -> Error {
+        let transaction = self.transaction.as_ref();
+        let transactional_id = transaction.map(|it| it.id.clone()).unwrap_or_default();
+        let limit = self.settings.transaction_timeout;
+        match transaction.and_then(|it| it.begun) {
+            Some(begun) if self.now >= begun + limit => Error::TransactionTimeout {
+                transactional_id,
+                limit,
+            },
+            _ => Error::Fenced { transactional_id },
+        }
+    }
+
     /// The transaction cannot be committed: abort it, then stop with this error.
     pub(super) fn doom(&mut self, error: Error) {
         if error_is_fence(&error) {
-            let transactional_id = self.transaction.as_ref().map(|it| it.id.clone());
-            self.fail(Error::Fenced {
-                transactional_id: transactional_id.unwrap_or_default(),
-            });
-        } else if let Some(transaction) = self.transaction.as_mut().filter(|it| it.begun) {
+            let error = self.usurped();
+            self.fail(error);
+        } else if let Some(transaction) = self.transaction.as_mut().filter(|it| it.begun.is_some())
+        {
             let error = Some(error);
             let until = self.now + ABORT_WITHIN;
             transaction.doom.get_or_insert(Doom {

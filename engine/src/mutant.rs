@@ -1,0 +1,96 @@
+//! Mistakes on purpose: a simulation switches one on, and must notice it.
+//!
+//! They exist where debug assertions do. In a release [`is`] is `false` before anything is
+//! compiled, so that no binary that is shipped has any of them; none can be switched on from
+//! outside of the process.
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// One mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// A position is confirmed when its transaction is committed, not when that is acknowledged.
+    ConfirmEarly,
+    /// What the server has sent is confirmed.
+    ConfirmReceived,
+    /// A position inside a transaction does not say how many events of its LSN were sent.
+    ForgetIndex,
+    /// The event behind the stored position is taken for sent.
+    ResumeLate,
+    /// A position inside a transaction is one between transactions.
+    ForgetInside,
+    /// The stream goes on from an event, not from the boundary before its transaction.
+    ResumeAtEvent,
+    /// A keepalive in the middle of a transaction is a position.
+    KeepaliveInside,
+    /// The records of a transaction are committed without the position behind them.
+    CommitWithoutOffset,
+    /// The newest position is stored, whatever of its records is acknowledged.
+    PositionBeforeRecords,
+    /// The position is read as it stands in the log, committed or not.
+    ReadUncommitted,
+    /// The reader shows aborted transactions.
+    IgnoreAbort,
+    /// The position is read before the predecessor is fenced.
+    ReadBeforeFence,
+    /// The predecessor's identity is taken over, and not ended.
+    SkipFence,
+    /// The next batch has the sequence of this one.
+    ReuseSequence,
+    /// A batch is acknowledged when it is sent.
+    AckOnSend,
+    /// A batch whose connection is cut is acknowledged.
+    DropAtCut,
+    /// A snapshot is stored as complete when it begins.
+    SnapshotCompleteEarly,
+    /// What is stored while catching up does not say that a snapshot is owed.
+    ForgetOwedSnapshot,
+    /// A snapshot that begins again does not catch up first.
+    SkipCatchUp,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::ConfirmEarly,
+        Self::ConfirmReceived,
+        Self::ForgetIndex,
+        Self::ResumeLate,
+        Self::ForgetInside,
+        Self::ResumeAtEvent,
+        Self::KeepaliveInside,
+        Self::CommitWithoutOffset,
+        Self::PositionBeforeRecords,
+        Self::ReadUncommitted,
+        Self::IgnoreAbort,
+        Self::ReadBeforeFence,
+        Self::SkipFence,
+        Self::ReuseSequence,
+        Self::AckOnSend,
+        Self::DropAtCut,
+        Self::SnapshotCompleteEarly,
+        Self::ForgetOwedSnapshot,
+        Self::SkipCatchUp,
+    ];
+}
+
+/// Makes this thread's pipes make the mistake from now on; none: no mistake.
+#[cfg(debug_assertions)]
+pub fn choose(mutant: Option<Mutant>) {
+    CHOSEN.set(mutant);
+}
+
+/// Whether to make the mistake.
+#[inline(always)]
+pub(crate) fn is(mutant: Mutant) -> bool {
+    #[cfg(debug_assertions)]
+    return CHOSEN.get() == Some(mutant);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = mutant;
+        false
+    }
+}
