@@ -24,8 +24,6 @@ pub enum Mutant {
     ForgetInside,
     /// The stream goes on from an event, not from the boundary before its transaction.
     ResumeAtEvent,
-    /// A keepalive in the middle of a transaction is a position.
-    KeepaliveInside,
     /// The records of a transaction are committed without the position behind them.
     CommitWithoutOffset,
     /// The newest position is stored, whatever of its records is acknowledged.
@@ -54,14 +52,13 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::ConfirmEarly,
         Self::ConfirmReceived,
         Self::ForgetIndex,
         Self::ResumeLate,
         Self::ForgetInside,
         Self::ResumeAtEvent,
-        Self::KeepaliveInside,
         Self::CommitWithoutOffset,
         Self::PositionBeforeRecords,
         Self::ReadUncommitted,

@@ -125,6 +125,12 @@ impl Cluster {
         }
     }
 
+    /// Broker 0 leads and coordinates everything from now on.
+    pub(crate) fn be_one(&mut self, version: i16) {
+        self.version = version;
+        self.coordinator = 0;
+    }
+
     pub(crate) fn is_up(&self, node: i32) -> bool {
         self.down_until
             .get(&node)

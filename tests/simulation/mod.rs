@@ -310,6 +310,23 @@ pub(crate) fn simulate(seed: u64) -> Report {
     })
 }
 
+/// Lets `talk` speak with the one of the simulated brokers that leads and coordinates everything.
+pub(crate) fn with_broker<F: Future>(protocol: i16, talk: impl FnOnce(Stream) -> F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let world = Rc::new(World::new(0));
+        world.cluster.borrow_mut().be_one(protocol);
+        let line = Line::new(&world, 0, 0, Host::Broker(0));
+        let session = Session::Broker(brokers::Session::new(0));
+        talk(network::open(&world, line, session)).await
+    })
+}
+
 /// Rows, a pipe, faults, calm; then the judgement.
 async fn story(world: &Rc<World>) {
     let config = config(world);
@@ -422,10 +439,12 @@ fn first_open(world: &World) -> Option<u32> {
 
 /// Whether an error that ended the pipe may be: whoever supervises it starts it again.
 fn may_end(world: &World, error: &Error) -> Result<(), String> {
-    let doubles = world.counts.borrow().contains_key("pipe doubled");
+    let others = ["pipe doubled", "pipe killed"]
+        .iter()
+        .any(|what| world.counts.borrow().contains_key(what));
     let fine = error.retriable
-        // Two that both live: either may be told to go.
-        || doubles && error.why.contains("another instance has taken over")
+        // Two that both live, or one whose last words are heard late: either may be told to go.
+        || others && error.why.contains("another instance has taken over")
         // A predecessor that has not let go yet.
         || error.why.contains("is active for PID");
     if fine {

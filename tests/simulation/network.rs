@@ -84,7 +84,7 @@ impl Line {
     pub(crate) fn new(world: &World, id: u64, process: u32, host: Host) -> Self {
         let mut random = world.random.borrow_mut();
         let harm = world.faults.get();
-        let slowness = match random.below(12) {
+        let slowness = match random.below(8) {
             0 if harm => 40,
             1 if harm => 8,
             _ => 1,

@@ -252,7 +252,7 @@ impl Database {
             && open.changes.last().is_some_and(|last| {
                 last.table == table && last.lsn + 64 >= self.lsn && last.old.is_none()
             })
-            && random.chance(1, 2);
+            && random.chance(3, 4);
         let lsn = match open.changes.last() {
             Some(last) if together => last.lsn,
             _ => {

@@ -370,7 +370,7 @@ impl Stream {
                     if keepalive.reply_requested {
                         self.status_at = net::now();
                     }
-                    if self.transaction.is_none() || mutant::is(Mutant::KeepaliveInside) {
+                    if self.transaction.is_none() {
                         if self.until.is_some_and(|until| keepalive.wal_end >= until) {
                             return Ok(Pause::Reached);
                         }
