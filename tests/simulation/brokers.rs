@@ -380,7 +380,7 @@ impl Cluster {
             ..refused(ErrorCode::NONE)
         };
         self.next_producer_id += 1;
-        let fresh = self.next_producer_id;
+        let (fresh, version) = (self.next_producer_id, self.version);
         let Some(id) = &asked.transactional_id else {
             return given(fresh, 0);
         };
@@ -415,6 +415,16 @@ impl Cluster {
                 refused(ErrorCode::CONCURRENT_TRANSACTIONS)
             }
             State::Empty | State::Complete { .. } => {
+                let claimed = (asked.producer_id, asked.producer_epoch);
+                let (producer_id, epoch) = (transaction.producer_id, transaction.epoch);
+                if claimed != (-1, -1) && claimed != (producer_id, epoch) {
+                    // With version 2 the epoch that every end brings is still theirs to learn.
+                    return if version == 2 && claimed == (producer_id, epoch - 1) {
+                        given(producer_id, epoch)
+                    } else {
+                        refused(ErrorCode::PRODUCER_FENCED)
+                    };
+                }
                 transaction.epoch += 1;
                 if transaction.epoch >= i16::MAX - 1 {
                     transaction.producer_id = fresh;
@@ -520,6 +530,9 @@ impl Cluster {
                 return refused(ErrorCode::CONCURRENT_TRANSACTIONS);
             }
             State::Complete { commit } if repeated && same(commit) => return done(transaction),
+            State::Prepared { .. } | State::Complete { .. } if repeated => {
+                return refused(ErrorCode::INVALID_TXN_STATE);
+            }
             _ if fenced => return refused(ErrorCode::PRODUCER_FENCED),
             State::Prepared { commit, .. } if same(commit) => {
                 return refused(ErrorCode::CONCURRENT_TRANSACTIONS);
@@ -665,8 +678,11 @@ impl Cluster {
                     && transaction.partitions.contains(&place)
             });
             if !added {
-                if version < 12 {
+                if version < 11 {
                     return Err(ErrorCode::INVALID_TXN_STATE);
+                }
+                if version < 12 {
+                    return Err(ErrorCode::TRANSACTION_ABORTABLE);
                 }
                 match self.add(id, producer, place) {
                     ErrorCode::NONE => {}

@@ -234,9 +234,12 @@ impl Producer {
         // missing that is to be created in its own way.
         let own_way =
             |topic: &super::batches::Topic| topic.creation.is_some() && topic.stage != Stage::Known;
-        let unknown = |topic: &&super::batches::Topic| topic.stage != Stage::Known;
+        let unclear = |topic: &&super::batches::Topic| {
+            let lost = |partition: &Partition| partition.leader < 0 || partition.failures > 0;
+            topic.stage != Stage::Known || topic.partitions.iter().any(lost)
+        };
         let topics = &self.batches.topics;
-        let mut asked: Vec<_> = topics.iter().filter(unknown).map(named).collect();
+        let mut asked: Vec<_> = topics.iter().filter(unclear).map(named).collect();
         if self.now >= self.cluster.all_at || asked.is_empty() {
             asked = topics.iter().map(named).collect();
             self.cluster.all_at = self.now + self.settings.metadata_max_age;
@@ -277,6 +280,11 @@ impl Producer {
         // A topic that was interned while the question was on its way.
         settled &= !self.batches.topics.iter().any(|topic| {
             matches!(topic.stage, Stage::Unknown { since } if Some(since) >= self.cluster.asked_at)
+        });
+        // One that was not part of this question may still be without a leader.
+        settled &= !self.batches.topics.iter().any(|topic| {
+            let led = |partition: &Partition| partition.leader >= 0;
+            topic.stage == Stage::Known && !topic.partitions.iter().all(led)
         });
         if !settled {
             let wait = self.backoff(ASK_AGAIN, self.cluster.unsettled);
