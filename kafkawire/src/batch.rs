@@ -498,8 +498,8 @@ fn close_length(buffer: &mut Vec<u8>, at: usize, width: &mut usize, length: i32)
 #[inline]
 fn septets<const N: usize>(bits: u32) -> [u8; N] {
     std::array::from_fn(|at| {
-        let [low, ..] = (u64::from(bits) >> (at * 7)).to_le_bytes();
-        low & 0x7f | if at + 1 < N { 0x80 } else { 0 }
+        let low = (u64::from(bits) >> (at * 7)) & 0x7f;
+        low as u8 | if at + 1 < N { 0x80 } else { 0 }
     })
 }
 
