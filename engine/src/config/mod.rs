@@ -417,12 +417,21 @@ pub struct Encode {
 
 /// `topic.naming.strategy`: how a table's topic is named.
 #[derive(Debug, Clone)]
-pub enum TopicNaming {
-    /// `<prefix><d><schema><d><table>`, other characters than `[A-Za-z0-9._-]` become `_`.
-    Schema,
-    /// The same, other characters become `_uXXXX`.
-    SchemaUnicode,
-    /// As `Schema`, then a rewriting.
+pub struct TopicNaming {
+    /// `<prefix><d><schema><d><table>`; the strategies called Default leave out the schema.
+    pub schema: bool,
+    /// What becomes of that name.
+    pub form: TopicForm,
+}
+
+/// The second half of a [`TopicNaming`].
+#[derive(Debug, Clone)]
+pub enum TopicForm {
+    /// Other characters than `[A-Za-z0-9._-]` become `_`.
+    Plain,
+    /// Other characters become `_uXXXX`.
+    Unicode,
+    /// A rewriting, then as `Plain`.
     Regex {
         /// `topic.regex`, matched against the whole name.
         regex: Pattern,
@@ -857,7 +866,7 @@ pub struct Offsets {
     pub partitions: i32,
     /// `offset.storage.replication.factor`
     pub replication_factor: i16,
-    /// `offset.storage.file.filename`: read once, as the place to start from.
+    /// `offset.storage.file.filename`: read at the start, brought up to date at the end.
     pub file: Option<String>,
     /// `offset.flush.interval.ms`
     pub flush_interval: Duration,

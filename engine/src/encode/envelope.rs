@@ -7,7 +7,7 @@ use super::form::{Avro, Form, Json, Text, put_decimal, put_lead};
 use super::plan::{Event, PlanError};
 use super::schema::{Kind, Schema, Value, put_branch};
 use super::transform::Leaf;
-use crate::config::{self, BinaryMode, Converter, NameAdjustment, Operation, TopicNaming};
+use crate::config::{self, BinaryMode, Converter, NameAdjustment, Operation, TopicForm};
 
 /// What Debezium's `source.version` says; records are compared with this release.
 pub const VERSION: &str = "3.6.3.Final";
@@ -487,14 +487,16 @@ fn sanitize(name: &str, mut push: impl FnMut(char, &mut String)) -> String {
 #[must_use]
 pub fn table_topic(config: &config::Encode, schema: &str, table: &str) -> String {
     let delimiter = &config.topic_delimiter;
-    let topic = format!(
-        "{}{delimiter}{schema}{delimiter}{table}",
-        config.topic_prefix
-    );
-    match &config.topic_naming {
-        TopicNaming::Schema => sanitize_topic(&topic),
-        TopicNaming::SchemaUnicode => sanitize_topic_unicode(&topic),
-        TopicNaming::Regex { regex, replacement } => {
+    let prefix = &config.topic_prefix;
+    let topic = if config.topic_naming.schema {
+        format!("{prefix}{delimiter}{schema}{delimiter}{table}")
+    } else {
+        format!("{prefix}{delimiter}{table}")
+    };
+    match &config.topic_naming.form {
+        TopicForm::Plain => sanitize_topic(&topic),
+        TopicForm::Unicode => sanitize_topic_unicode(&topic),
+        TopicForm::Regex { regex, replacement } => {
             sanitize_topic(&regex.rewrite(&topic, replacement).unwrap_or(topic))
         }
     }

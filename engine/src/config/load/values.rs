@@ -11,7 +11,7 @@ use crate::config::{
     AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, DeadLetters, Encode,
     Errors, FailureMode, Filter, JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern,
     Pem, Predicate, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName,
-    TableFilter, Tls, TopicCreation, TopicNaming, Transform, jaas,
+    TableFilter, Tls, TopicCreation, TopicForm, TopicNaming, Transform, jaas,
 };
 
 impl Load {
@@ -279,11 +279,19 @@ impl Load {
 
     fn topic_naming(&mut self, debezium: &Scope) -> TopicNaming {
         let class = debezium.required("topic.naming.strategy");
+        let schema = !class.contains("Default");
+        TopicNaming {
+            schema,
+            form: self.topic_form(debezium, &class),
+        }
+    }
+
+    fn topic_form(&mut self, debezium: &Scope, class: &str) -> TopicForm {
         if class.contains("Unicode") {
-            return TopicNaming::SchemaUnicode;
+            return TopicForm::Unicode;
         }
         if !class.contains("Regex") {
-            return TopicNaming::Schema;
+            return TopicForm::Plain;
         }
         for name in ["topic.regex", "topic.replacement"] {
             if !debezium.is_given(name) {
@@ -292,11 +300,11 @@ impl Load {
         }
         let regex = Pattern::new(&debezium.optional("topic.regex").unwrap_or_default());
         match (regex, debezium.text("topic.replacement")) {
-            (Ok(regex), Some(replacement)) => TopicNaming::Regex {
+            (Ok(regex), Some(replacement)) => TopicForm::Regex {
                 regex,
                 replacement: replacement.to_owned(),
             },
-            _ => TopicNaming::Schema,
+            _ => TopicForm::Plain,
         }
     }
 
