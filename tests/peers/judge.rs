@@ -2,8 +2,10 @@
 //! fastavro, in Python.
 
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -311,6 +313,47 @@ pub fn count(bootstrap: &str, topic: &str) -> (u64, String) {
         .split_once(' ')
         .unwrap_or_else(|| panic!("{printed}"));
     (count.parse().expect("a number"), keys.to_owned())
+}
+
+/// Somebody who reads every record of the topics that match, as it comes.
+#[derive(Debug)]
+pub struct Follower {
+    seen: Arc<Mutex<Vec<Value>>>,
+    _running: Running,
+}
+
+impl Follower {
+    /// Looks at what has come so far, in the order of each partition: topic, partition, headers,
+    /// key and value as `follow.py` describes them.
+    ///
+    /// Panics when the reader did.
+    pub fn look<T>(&self, at: impl FnOnce(&[Value]) -> T) -> T {
+        at(&self.seen.lock().expect("the reader reads"))
+    }
+}
+
+/// Follows topics by a regular expression, in a process of its own.
+///
+/// Panics when it cannot be started.
+#[must_use]
+pub fn follow(bootstrap: &str, registry: &str, topics: &str) -> Follower {
+    let mut command = interpreter("follow.py");
+    command
+        .args([bootstrap, registry, topics])
+        .stdout(Stdio::piped());
+    let (running, said) = Running::spawn_reading(&mut command, "KILL");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            let record = serde_json::from_str(&line).expect("follow.py prints JSON");
+            into.lock().expect("nobody panics under it").push(record);
+        }
+    });
+    Follower {
+        seen,
+        _running: running,
+    }
 }
 
 fn topic_tool(arguments: &[&str]) -> String {

@@ -4,6 +4,7 @@
 //! ```text
 //!   postgres ─► penstock ─► kafka ─► judge (confluent-kafka, fastavro)
 //!                   └─────► registry (a stand-in that can be told to fail)
+//!        └─► connect, with the real Debezium
 //! ```
 //!
 //! Every server is real, has a port and a directory of its own, and ends with the process that
@@ -13,6 +14,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
 pub mod certificates;
+pub mod connect;
 pub mod debezium;
 pub mod files;
 pub mod judge;
@@ -123,6 +125,22 @@ impl Properties {
             None => self.0.push((name.to_owned(), value.to_string())),
         }
         self
+    }
+
+    /// What `name` is set to.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.pairs();
+        pairs
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Names and values, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The same without `name`.

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
@@ -84,6 +84,16 @@ impl Running {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         tell(&format!("child {last_signal} {}", child.id()));
         Self { child, last_signal }
+    }
+
+    /// As [`Self::spawn`], with the other end of its standard output, which must be piped.
+    pub(crate) fn spawn_reading(
+        command: &mut Command,
+        last_signal: &'static str,
+    ) -> (Self, ChildStdout) {
+        let mut running = Self::spawn(command, last_signal);
+        let output = running.child.stdout.take().expect("it was piped");
+        (running, output)
     }
 
     pub(crate) fn id(&self) -> u32 {

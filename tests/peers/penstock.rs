@@ -96,6 +96,11 @@ impl Penstock {
         })
     }
 
+    /// The exit code, once it has ended.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.running.exited()
+    }
+
     /// Panics with the log when the process has ended.
     pub fn assert_running(&mut self) {
         if let Some(code) = self.running.exited() {

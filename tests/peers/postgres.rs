@@ -402,10 +402,18 @@ impl Database<'_> {
     ///
     /// Panics when a statement fails.
     pub fn run(&self, file: &Path) {
+        self.try_run(file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// As [`Self::run`].
+    ///
+    /// Errors: what psql said.
+    pub fn try_run(&self, file: &Path) -> Result<(), String> {
         let path = file.display().to_string();
         self.server
             .psql(&self.name, &["-o", "/dev/null", "-f", &path])
-            .unwrap_or_else(|error| panic!("{path}: {error}"));
+            .map(drop)
     }
 
     /// Runs SQL as a file: each statement is a transaction of its own, unless it says otherwise.

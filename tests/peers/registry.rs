@@ -117,6 +117,30 @@ impl Registry {
             .collect()
     }
 
+    /// The text of the schema with this id.
+    ///
+    /// Panics when it does not answer.
+    #[must_use]
+    pub fn schema(&self, id: u64) -> String {
+        let answer = self
+            .ask("GET", &format!("/schemas/ids/{id}"), "")
+            .expect("it answers");
+        answer["schema"].as_str().unwrap_or("unknown").to_owned()
+    }
+
+    /// How many versions a subject has.
+    ///
+    /// Panics when it does not answer, or does not know the subject.
+    #[must_use]
+    pub fn versions(&self, subject: &str) -> usize {
+        let answer = self.ask("GET", &format!("/subjects/{subject}/versions"), "");
+        let answer = answer.expect("it answers");
+        answer
+            .as_array()
+            .unwrap_or_else(|| panic!("{subject}: {answer}"))
+            .len()
+    }
+
     /// How many requests `METHOD path` has had.
     ///
     /// Panics when it does not answer.
