@@ -24,14 +24,14 @@ impl Step {
         match self {
             Self::Money(_)
             | Self::MoneyNumber(_)
-            | Self::MoneyDouble(_)
-            | Self::MoneyText(_)
+            | Self::MoneyDouble
+            | Self::MoneyText
             | Self::Opaque(_)
             | Self::Geometric(_)
             | Self::Integers { .. }
             | Self::Java(_) => false,
             Self::Array(array) => array.step.reads_binary(),
-            Self::Cut { step, .. } => step.reads_binary(),
+            Self::Cut { step, .. } => matches!(**step, Self::Text | Self::Bytea(_)),
             _ => true,
         }
     }

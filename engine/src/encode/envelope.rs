@@ -198,7 +198,8 @@ pub(crate) fn piece(put: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
 }
 
 impl SourcePieces {
-    pub(crate) fn compile<F: Form>(names: &Names) -> Self {
+    /// `defaults`: a null of a field with a default is the default.
+    pub(crate) fn compile<F: Form>(names: &Names, defaults: bool) -> Self {
         let Names {
             prefix,
             database,
@@ -216,16 +217,11 @@ impl SourcePieces {
                 named(out, ",\"name\":", prefix);
                 F::field(out, ",\"ts_ms\":");
             }),
-            marks: MARKS.map(|(_, text)| {
+            marks: MARKS.map(|(mark, _)| {
                 piece(|out| {
                     F::field(out, ",\"snapshot\":");
-                    // In the stream it is null, and its default is shown.
-                    let mark = match text {
-                        "false" if F::OMITS_NULLS => Value::Null,
-                        text => Value::String(text.to_owned()),
-                    };
-                    let defaults = !F::OMITS_NULLS;
-                    mark.put::<F>(&snapshot_schema(), out, false, defaults);
+                    let defaults = defaults && !F::OMITS_NULLS;
+                    mark_value(mark).put::<F>(&snapshot_schema(), out, false, defaults);
                     named(out, ",\"db\":", database);
                     F::field(out, ",\"sequence\":");
                     F::some(out);
@@ -869,7 +865,7 @@ fn leaf_text<'t>(origin: Leaf, event: &Event<'t>, names: &'t Names) -> Option<&'
         Leaf::Db => Some(&names.database),
         Leaf::Schema => Some(&names.schema),
         Leaf::Table => Some(&names.table),
-        Leaf::Snapshot => Some(mark_text(event.source.snapshot)),
+        Leaf::Snapshot => mark_text(event.source.snapshot),
         Leaf::Origin => event.source.origin,
         _ => None,
     }
@@ -920,8 +916,13 @@ pub(crate) fn put_leaf_header(
     true
 }
 
-fn mark_text(mark: SnapshotMark) -> &'static str {
-    MARKS[mark as usize].1
+/// The mark's text. In the stream it is not set: its default says "false" for it.
+fn mark_text(mark: SnapshotMark) -> Option<&'static str> {
+    (mark != SnapshotMark::False).then_some(MARKS[mark as usize].1)
+}
+
+fn mark_value(mark: SnapshotMark) -> Value {
+    mark_text(mark).map_or(Value::Null, |text| Value::String(text.to_owned()))
 }
 
 fn sequence_text(source: &SourceBlock<'_>) -> String {
@@ -985,7 +986,7 @@ pub(crate) fn source_value(
         string(CONNECTOR),
         string(&config.topic_prefix),
         Value::Integer(source.ts_us.div_euclid(1000)),
-        string(mark_text(source.snapshot)),
+        mark_value(source.snapshot),
         string(database),
         Value::String(sequence_text(source)),
         Value::Integer(source.ts_us),

@@ -521,8 +521,8 @@ fn documented(schema: Schema, doc: &str) -> Schema {
 fn money(settings: Settings<'_>, _: i32) -> Scalar {
     let scale = settings.config.money_fraction_digits;
     match settings.config.decimal {
-        DecimalMode::Double => plain(Kind::Float64, Step::MoneyDouble(scale), Value::Double(0.0)),
-        DecimalMode::String => plain(Kind::String, Step::MoneyText(scale), zero(scale)),
+        DecimalMode::Double => plain(Kind::Float64, Step::MoneyDouble, Value::Double(0.0)),
+        DecimalMode::String => plain(Kind::String, Step::MoneyText, zero(scale)),
         DecimalMode::Precise => Scalar {
             schema: decimal(scale),
             step: if settings.numeric {

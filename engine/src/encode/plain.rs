@@ -42,13 +42,13 @@ impl Step {
                 Err(NotANumber::Malformed) => Err(step::NUMBER),
             },
             Self::Money(scale) | Self::MoneyNumber(scale) => Ok(Value::Bytes(
-                step::parse_money(text, *scale)?.with_bytes(<[u8]>::to_vec),
+                step::parse_money(text)?
+                    .rescale(*scale)
+                    .with_bytes(<[u8]>::to_vec),
             )),
-            Self::MoneyDouble(scale) => {
-                Ok(Value::Double(step::parse_money(text, *scale)?.to_double()))
-            }
-            Self::MoneyText(scale) => {
-                let money = step::parse_money(text, *scale)?;
+            Self::MoneyDouble => Ok(Value::Double(step::parse_money(text)?.to_double())),
+            Self::MoneyText => {
+                let money = step::parse_money(text)?;
                 Ok(ascii(|out| money.put_plain(out)))
             }
             Self::Date { wrap } => Ok(Value::Integer(count_date(step::parse_date(text)?, *wrap))),

@@ -812,10 +812,11 @@ impl Plan<'_> {
             .first()
             .map_or(&[][..], |row| row.schema.fields());
         let (columns, rules) = (&self.schemas.value_columns, &self.config.column_rules);
+        let defaults = frame.defaults;
         let part = self.part::<F>(fields, columns, rules, frame)?;
         Ok((
             part,
-            EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names)),
+            EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names, defaults)),
         ))
     }
 
@@ -869,7 +870,7 @@ impl Plan<'_> {
         }
         Ok((
             part,
-            EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names)),
+            EnvelopePieces::compile::<F>(SourcePieces::compile::<F>(names, defaults)),
         ))
     }
 

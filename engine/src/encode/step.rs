@@ -50,9 +50,9 @@ pub(crate) enum Step {
     /// money as a Decimal of this scale, printed as a number.
     MoneyNumber(u32),
     /// money as FLOAT64.
-    MoneyDouble(u32),
+    MoneyDouble,
     /// money as STRING.
-    MoneyText(u32),
+    MoneyText,
     /// date: days since 1970; `wrap`: infinity as an overflow of them.
     Date { wrap: bool },
     /// date: `2020-02-29Z`
@@ -241,11 +241,11 @@ impl Step {
             Self::DecimalVariable => number::put_variable::<F>(parse_decimal(text)?, out),
             Self::DecimalDouble => F::double(out, parse_double(text)?),
             Self::DecimalText(scale) => put_decimal_text::<F>(text, *scale, out)?,
-            Self::Money(scale) => number::put::<F>(&parse_money(text, *scale)?, out),
-            Self::MoneyNumber(scale) => parse_money(text, *scale)?.put_java(out),
-            Self::MoneyDouble(scale) => F::double(out, parse_money(text, *scale)?.to_double()),
-            Self::MoneyText(scale) => {
-                let money = parse_money(text, *scale)?;
+            Self::Money(scale) => number::put::<F>(&parse_money(text)?.rescale(*scale), out),
+            Self::MoneyNumber(scale) => parse_money(text)?.rescale(*scale).put_java(out),
+            Self::MoneyDouble => F::double(out, parse_money(text)?.to_double()),
+            Self::MoneyText => {
+                let money = parse_money(text)?;
                 F::ascii(out, |out| money.put_plain(out));
             }
             Self::DateText { wrap } => {
@@ -440,9 +440,8 @@ fn parse_decimal(text: &[u8]) -> Result<Decimal, Fault> {
     number::parse(text).map_err(decimal_fault)
 }
 
-pub(crate) fn parse_money(text: &[u8], scale: u32) -> Result<Decimal, Fault> {
-    let money = number::parse_money(text).ok_or(Fault::Malformed("an amount of money"))?;
-    Ok(money.rescale(scale))
+pub(crate) fn parse_money(text: &[u8]) -> Result<Decimal, Fault> {
+    number::parse_money(text).ok_or(Fault::Malformed("an amount of money"))
 }
 
 pub(crate) fn parse_date(text: &[u8]) -> Result<Point<i64>, Fault> {
@@ -1212,7 +1211,7 @@ mod tests {
             (Step::DecimalDouble, "NaN", "\"NaN\""),
             (Step::DecimalNumber(10), "0.0000000001", "1E-10"),
             (Step::DecimalNumber(2), "1.10", "1.10"),
-            (Step::MoneyText(2), "$1,234.56", "\"1234.56\""),
+            (Step::MoneyText, "$1,234.56", "\"1234.56\""),
             (Step::Bytea(Binary::Base64UrlSafe), "\\xfbff", "\"-_8=\""),
             (Step::Bytea(Binary::Hex), "\\x00ff10", "\"00ff10\""),
             (Step::Bytea(Binary::Bytes), "a\\\\b\\377", "\"YVxi/w==\""),

@@ -11,7 +11,7 @@ use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use super::form::put_hex;
 use super::mapping::{self, Mapped, Settings};
 use super::plan::PlanError;
-use super::schema::{Field, Kind, Schema, Value};
+use super::schema::{DECIMAL, Field, Kind, Schema, Value};
 use super::step::Step;
 use crate::capture::relations::{Column, PgType, Table, TypeKind};
 use crate::config::{ColumnAction, ColumnRule, Operation, Transform};
@@ -183,9 +183,14 @@ pub(crate) fn apply(
         ColumnAction::Truncate(length) => {
             mapped.schema = mapped.schema.with("truncateLength", length.to_string());
             let units = usize::try_from(*length).unwrap_or(usize::MAX);
-            let binary = column.pg_type.name == "bytea";
-            if (is_character(column) || binary) && declared.is_none_or(|declared| declared > units)
-            {
+            // Whatever becomes a string or bytes: an enum, a time in ISO form, a uuid.
+            let is_cut = match mapped.schema.kind {
+                Kind::String => true,
+                Kind::Bytes => mapped.schema.name.as_deref() != Some(DECIMAL),
+                _ => false,
+            };
+            let (width, _) = length_and_scale(&column.pg_type, column.typmod);
+            if is_cut && usize::try_from(width).is_ok_and(|width| width > units) {
                 mapped.unavailable = mapped.unavailable.map(|value| cut_value(value, units));
                 mapped.step = Step::Cut {
                     units,
@@ -481,7 +486,11 @@ impl Leaf {
             _ => Kind::Int64,
         };
         match self {
-            Self::Snapshot => super::envelope::snapshot_schema(),
+            // Its default stays behind.
+            Self::Snapshot => Schema {
+                default: None,
+                ..super::envelope::snapshot_schema()
+            },
             _ => Schema::new(kind).optional(),
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Outlet {
     pub(super) events: u64,
     /// When the records at hand are built, ns since 1970-01-01 UTC.
     pub(super) now_ns: i64,
+    /// A bit for each operation of the stream that is skipped.
+    skipped: u8,
     /// Rows that cannot be sent.
     pub(super) policy: Policy,
     refusals: Rc<RefCell<Refusals>>,
@@ -100,6 +102,7 @@ impl Outlet {
             events: 0,
             now_ns: 0,
             policy: Policy::new(config),
+            skipped: super::skipped(config),
             refusals,
             compression: config.sink.compression,
         }
@@ -348,7 +351,8 @@ impl Outlet {
         event: &Event<'_>,
     ) -> Result<(), Fault> {
         let encoder = &table.encoder;
-        if !encoder.emits(event.op) {
+        // A key's change is a deletion and a creation, of which each may be skipped.
+        if !encoder.emits(event.op) || self.skipped & super::bit(event.op) != 0 {
             return Ok(());
         }
         let key = has_key.then_some(&self.key[..]);
@@ -413,7 +417,7 @@ impl Outlet {
         event: &Event<'_>,
     ) -> Result<(), Fault> {
         let encoder = &table.encoder;
-        if !encoder.tombstones() {
+        if !encoder.tombstones() || self.skipped & super::bit(Operation::Delete) != 0 {
             return Ok(());
         }
         let key = has_key.then_some(&self.key[..]);
