@@ -25,7 +25,18 @@ bootstrap, registry, pattern = sys.argv[1:]
 @functools.cache
 def schema(id):
     with urllib.request.urlopen(f"{registry}/schemas/ids/{id}", timeout=10) as answer:
-        return fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
+        return fastavro.parse_schema(bare(json.loads(json.load(answer)["schema"])))
+
+
+def bare(schema):
+    """Without logical types: what is there and no meaning of it, which Python may have no value for."""
+    match schema:
+        case dict():
+            return {name: bare(inner) for name, inner in schema.items() if name != "logicalType"}
+        case list():
+            return [bare(inner) for inner in schema]
+        case _:
+            return schema
 
 
 def read(data):

