@@ -178,19 +178,21 @@ pub(crate) fn apply(
     let Some(rule) = matching else {
         return Ok(mapped);
     };
-    let declared = declared_length(column);
     match &rule.action {
         ColumnAction::Truncate(length) => {
-            mapped.schema = mapped.schema.with("truncateLength", length.to_string());
             let units = usize::try_from(*length).unwrap_or(usize::MAX);
+            let (width, _) = length_and_scale(&column.pg_type, column.typmod);
+            if usize::try_from(width).is_ok_and(|width| width <= units) {
+                return Ok(mapped);
+            }
+            mapped.schema = mapped.schema.with("truncateLength", length.to_string());
             // Whatever becomes a string or bytes: an enum, a time in ISO form, a uuid.
             let is_cut = match mapped.schema.kind {
                 Kind::String => true,
                 Kind::Bytes => mapped.schema.name.as_deref() != Some(DECIMAL),
                 _ => false,
             };
-            let (width, _) = length_and_scale(&column.pg_type, column.typmod);
-            if is_cut && usize::try_from(width).is_ok_and(|width| width > units) {
+            if is_cut {
                 mapped.unavailable = mapped.unavailable.map(|value| cut_value(value, units));
                 mapped.step = Step::Cut {
                     units,
@@ -220,7 +222,7 @@ pub(crate) fn apply(
                     algorithm,
                     salt: salt.clone().into_bytes(),
                     plain: *v2,
-                    digits: declared.unwrap_or(usize::MAX),
+                    digits: declared_length(column).unwrap_or(usize::MAX),
                 };
                 if let Some(Value::String(text)) = &mut mapped.unavailable {
                     let mut hex = Vec::new();
@@ -260,9 +262,10 @@ fn precedence(action: &ColumnAction) -> u8 {
     }
 }
 
-/// Types that Java's database interface calls CHAR or VARCHAR; domains are DISTINCT there.
+/// Types that Java's database interface calls CHAR or VARCHAR, and domains over them: it calls those
+/// DISTINCT, so that Debezium's snapshot shows what it masks in the stream.
 fn is_character(column: &Column) -> bool {
-    let pg_type = &column.pg_type;
+    let (pg_type, ..) = mapping::resolve(&column.pg_type, column.typmod);
     matches!(pg_type.kind, TypeKind::Enum { .. })
         || pg_type.kind == TypeKind::Base
             && ["bpchar", "varchar", "text", "char", "name"].contains(&pg_type.name.as_str())
@@ -270,9 +273,10 @@ fn is_character(column: &Column) -> bool {
 
 /// `varchar(n)`'s and `char(n)`'s n.
 fn declared_length(column: &Column) -> Option<usize> {
-    let limited = ["bpchar", "varchar"].contains(&column.pg_type.name.as_str());
-    (limited && column.typmod > 4)
-        .then(|| usize::try_from(column.typmod - 4).ok())
+    let (pg_type, typmod, _) = mapping::resolve(&column.pg_type, column.typmod);
+    let limited = ["bpchar", "varchar"].contains(&pg_type.name.as_str());
+    (limited && typmod > 4)
+        .then(|| usize::try_from(typmod - 4).ok())
         .flatten()
 }
 

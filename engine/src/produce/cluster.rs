@@ -45,8 +45,9 @@ pub(super) struct Cluster {
 
 /// So long may the first connection take before the caller is told.
 const REACH_WITHIN: Duration = Duration::from_secs(15);
-/// So long may a topic be unknown that somebody should create.
-const EXIST_WITHIN: Duration = Duration::from_secs(15);
+/// So long may a topic be unknown that somebody should create: as long as Java's producer waits, as
+/// busy brokers do take tens of seconds.
+const EXIST_WITHIN: Duration = Duration::from_secs(60);
 /// Between two questions for metadata that is not there yet, at first.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
