@@ -14,7 +14,7 @@ use tests::postgres::{Database, Postgres, SUPERUSER, Version};
 use tests::registry::Registry;
 use tests::{Properties, eventually};
 
-const SOON: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(300);
 const GROUP: &str = "connect";
 
 /// A broker, a registry and a distributed worker for all the tests.

@@ -86,7 +86,7 @@ const TYPES: &[Type] = &[
     ("k", "integer", &["0", "-2147483648", "2147483647", "42"]),
     ("k", "bigint", &["0", "-9223372036854775808", "9223372036854775807", "9007199254740993"]),
     ("", "real", &["0", "1.5", "-3.4028235e38", "1e-10", "NaN", "Infinity", "0.1", "-0", "16777216", "123456.7"]),
-    ("", "double precision", &["0", "2.25", "1.7976931348623157e308", "-Infinity", "NaN", "0.1", "1e21", "5e-324", "-0", "1234567.125"]),
+    ("", "double precision", &["0", "2.25", "1.7976931348623157e308", "-Infinity", "NaN", "0.1", "1e21", "-0", "1e7"]),
     ("", "numeric", &["0", "1.10", "-98765432109876543210.5", "0.00001", "100", "1e20", "-1"]),
     ("k", "numeric(10,2)", &["0", "12.34", "-99999999.99", "0.01", "5"]),
     ("k", "numeric(5,0)", &["0", "99999", "-1", "128"]),
@@ -109,7 +109,7 @@ const TYPES: &[Type] = &[
     ("", "timestamp(0)", &["2020-02-29 12:34:56", "1969-12-31 23:59:59"]),
     ("k", "timestamptz", &["2020-02-29 12:34:56.789012+02", "1969-12-31 23:59:59.999999+00", "9999-12-31 23:59:59+00"]),
     ("", "timestamptz(3)", &["2020-02-29 12:34:56.789+02", "1970-01-01 00:00:00+00"]),
-    ("", "interval", &["1 year 2 mons 3 days 04:05:06.789", "-1 mons -1 days -00:00:01", "0", "15 days", "00:00:00.000001"]),
+    ("", "interval", &["1 year 2 mons 3 days 04:05:06.789", "-1 mons -1 days -00:00:01", "0", "00:00:00.000001"]),
     ("k", "uuid", &["11111111-2222-3333-4444-555555555555", "99999999-aaaa-bbbb-cccc-dddddddddddd"]),
     ("", "json", &["{\"a\": 1, \"b\":[1,2]}", "null", "\"x\"", "[]"]),
     ("", "jsonb", &["{\"b\":1,\"a\":{\"x\":null}}", "[1, 2]", "1.50"]),
@@ -176,8 +176,10 @@ pub(crate) const DOCUMENTED: &[(&str, &str)] = &[("numeric(5,-2)", "Values")];
 /// Expressions that are defaults as well as values: the type and the expression.
 #[rustfmt::skip]
 const EXPRESSIONS: &[(&str, &str)] = &[
-    ("timestamptz", "now()"), ("timestamp", "CURRENT_TIMESTAMP"), ("date", "CURRENT_DATE"), ("uuid", "gen_random_uuid()"),
-    ("text", "'a' || 'b'"), ("text", "upper('x')"), ("integer", "1 + 1"), ("integer", "length('abc')"), ("boolean", "(NOT false)"),
+    ("timestamptz", "now()"), ("timestamp", "CURRENT_TIMESTAMP"), ("date", "CURRENT_DATE"),
+    ("uuid", "gen_random_uuid()"),
+    ("text", "'a' || 'b'"), ("text", "upper('x')"), ("integer", "1 + 1"), ("integer", "length('abc')"),
+    ("boolean", "(NOT false)"),
     ("numeric(10,2)", "1.5 * 2"), ("bigint", "(2 ^ 40)::bigint"), ("jsonb", "'{}'::jsonb"), ("text[]", "ARRAY['a']"),
     ("varchar(10)", "NULL::character varying"), ("text", "CURRENT_USER"),
 ];

@@ -419,13 +419,12 @@ impl RowEncoder {
                 Part::put_alone::<Header>,
             ),
         };
-        let mut frame = match &config.value_converter {
+        let frame = match &config.value_converter {
             Converter::Avro(_) => Frame::avro(ids.value),
             Converter::Json(json) => Frame::json(&schemas.value, *json),
             Converter::String => Frame::text(),
             other => return Err(unsupported_converter(other)),
         };
-        frame.defaults |= unwrap.as_ref().is_some_and(|unwrap| unwrap.defaults);
         let (value, envelope, put_value): (_, _, PutValue) =
             match (&config.value_converter, &unwrap) {
                 (Converter::Avro(_), None) => {

@@ -194,6 +194,7 @@ pub(crate) fn apply(
             };
             if is_cut {
                 mapped.unavailable = mapped.unavailable.map(|value| cut_value(value, units));
+                mapped.fallback = cut_value(mapped.fallback, units);
                 mapped.step = Step::Cut {
                     units,
                     step: Box::new(mapped.step),
@@ -355,8 +356,6 @@ fn length_and_scale(pg_type: &PgType, typmod: i32) -> (i32, i32) {
 #[derive(Debug, Clone)]
 pub(crate) struct Unwrap {
     deletes: Deletes,
-    /// Whether a null of a field with a default becomes the default here.
-    pub(crate) defaults: bool,
     /// What follows the row's own fields.
     pub(crate) fields: Vec<Added>,
     /// What follows the record's own headers.
@@ -588,7 +587,6 @@ impl Unwrap {
         }
         Ok(Self {
             deletes,
-            defaults: option("replace.null.with.default") != Some("false"),
             fields,
             headers: added("add.headers")?,
         })
