@@ -1,6 +1,7 @@
 # make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry (ARGS=…)
 # make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
 # make differential   random tables and changes through us and the real Debezium (SEEDS=1..100)
+# make takeover   from Debezium to us and back, with the slow cases
 # make bench    what it carries, beside pg_recvlogical (AGAINST=pg_recvlogical,debezium SUITE=figure ROWS=5000000 PAIRS=3)
 # make bench-instructions  what a row costs in each room, counted, against docs/measurements (RECORD=1 writes it)
 # make torture  faults of every peer and 200 kills, held against a history (KILLS=200 SEED=1)
@@ -30,7 +31,7 @@ PARALLEL ?= 4
 MAJORS = 12 13 14 15 16 17 18
 KAFKAS = 4.3.1 3.9.1 2.5.1
 
-.PHONY: demo test differential bench bench-instructions torture simulate fuzz static lint
+.PHONY: demo test differential takeover bench bench-instructions torture simulate fuzz static lint
 
 demo:
 	@$(INSTALL) rust postgres
@@ -49,6 +50,12 @@ differential:
 	@$(INSTALL) rust postgres judges postgres-15 kafka-4.3.1 debezium
 	$(CARGO) build --bin penstock
 	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock SEEDS=$(SEEDS) PARALLEL=$(PARALLEL) $(CARGO) test -q -p tests --test differential -- --nocapture
+
+# tests/takeover.rs with its slow half: the offset file, and the middle of a transaction.
+takeover:
+	@$(INSTALL) rust postgres judges kafka-4.3.1 debezium
+	$(CARGO) build --bin penstock
+	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test -q -p tests --test takeover -- --include-ignored
 
 bench:
 	@$(INSTALL) rust postgres kafka-4.3.1 $(if $(findstring debezium,$(AGAINST)),debezium)

@@ -220,6 +220,7 @@ fn by_the_offsets_topic_while_rows_are_written() {
 }
 
 #[test]
+#[ignore = "starts Kafka Connect three times: make takeover"]
 fn by_the_offset_file_while_rows_are_written() {
     let world = world();
     let numbers = Numbers::new("file", 5);
@@ -259,6 +260,7 @@ fn by_the_offset_file_while_rows_are_written() {
 }
 
 #[test]
+#[ignore = "forty thousand rows: make takeover"]
 fn in_the_middle_of_a_transaction() {
     const ROWS: u32 = 40_000;
     let world = world();
@@ -364,53 +366,6 @@ fn penstocks_snapshot_is_enough_for_debezium() {
         50
     );
     world.connect.delete(name);
-}
-
-/// What Connect's validation refuses, we refuse; each names the property, and we its value and what
-/// is allowed as well.
-#[test]
-fn wrong_properties_are_named_by_both() {
-    let world = world();
-    let numbers = Numbers::new("wrong", 1);
-    let right = connector(&numbers.database);
-    assert_eq!(world.connect.validate(&right), []);
-    for (name, value, allowed) in [
-        ("topic.prefix", "a b", &["letters"][..]),
-        ("slot.name", "Bad-Slot", &["a-z"]),
-        ("snapshot.mode", "inital", &["initial", "no_data"]),
-        (
-            "decimal.handling.mode",
-            "exact",
-            &["precise", "double", "string"],
-        ),
-        ("database.port", "http", &["number"]),
-        ("max.queue.size", "many", &["number"]),
-        ("tombstones.on.delete", "perhaps", &["true", "false"]),
-        ("table.include.list", "public.(", &["regular expression"]),
-        ("message.key.columns", "numbers", &["table:column"]),
-        ("skipped.operations", "x", &["c, u, d, t"]),
-        ("heartbeat.interval.ms", "-1", &["number"]),
-        ("database.dbname", "", &["required"]),
-    ] {
-        let wrong = right.clone().with(name, value);
-        let theirs = world.connect.validate(&wrong);
-        assert!(
-            theirs.iter().any(|(property, _)| property == name),
-            "{name}={value}: {theirs:?}"
-        );
-        let (code, log) = Penstock::standalone(&worker(world), &[&wrong]).wait(SOON);
-        let lines: Vec<_> = log.lines().filter(|line| line.contains(name)).collect();
-        let told = |line: &&str| {
-            line.contains(value)
-                && allowed
-                    .iter()
-                    .all(|word| line.to_lowercase().contains(word))
-        };
-        assert!(
-            code != 0 && lines.iter().any(told),
-            "{name}={value}: exit code {code}\n{log}\nDebezium says {theirs:?}"
-        );
-    }
 }
 
 /// A directory of this process's own, removed by the system's own means.
