@@ -51,7 +51,7 @@ differential:
 	$(CARGO) build --bin penstock
 	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock SEEDS=$(SEEDS) PARALLEL=$(PARALLEL) $(CARGO) test -q -p tests --test differential -- --nocapture
 
-# tests/takeover.rs with its slow half: the offset file, and the middle of a transaction.
+# tests/takeover.rs with its slow case: the middle of a transaction.
 takeover:
 	@$(INSTALL) rust postgres judges kafka-4.3.1 debezium
 	$(CARGO) build --bin penstock

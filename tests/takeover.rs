@@ -1,7 +1,6 @@
 //! From the real Debezium to penstock and back, on the same slot, the same topics, the same
 //! registry and the same positions: nothing is lost, nothing comes twice, no schema is new.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -220,46 +219,6 @@ fn by_the_offsets_topic_while_rows_are_written() {
 }
 
 #[test]
-#[ignore = "starts Kafka Connect three times: make takeover"]
-fn by_the_offset_file_while_rows_are_written() {
-    let world = world();
-    let numbers = Numbers::new("file", 5);
-    let connector = connector(&numbers.database);
-    let file = directory().join("offsets.dat");
-    let settings = converters(&world.registry).with("offset.storage.file.filename", file.display());
-    let worker = worker(world)
-        .with("offset.storage.topic", "of-a-standalone-penstock")
-        .with("offset.storage.file.filename", file.display());
-    numbers.while_written(|| {
-        let mut connect = Connect::standalone(&world.kafka, &settings, &connector);
-        await_debezium(&connect, &numbers.database);
-        let mut seen = numbers.read(world, 5 + MORE).len();
-        connect.terminate();
-        let mut pipe = Penstock::standalone(&worker, &[&connector]);
-        seen = numbers.read(world, seen + 2 * MORE).len();
-        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
-        seen = numbers.read(world, seen).len();
-        let mut connect = Connect::standalone(&world.kafka, &settings, &connector);
-        await_debezium(&connect, &numbers.database);
-        numbers.read(world, seen + MORE);
-        connect.terminate();
-        let mut pipe = Penstock::standalone(&worker, &[&connector]);
-        numbers.read(world, seen + 2 * MORE);
-        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
-    });
-    let mut pipe = Penstock::standalone(&worker, &[&connector]);
-    let records = numbers.check(world);
-    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
-    assert_eq!(
-        records
-            .iter()
-            .filter(|record| record.op() == Some("r"))
-            .count(),
-        5
-    );
-}
-
-#[test]
 #[ignore = "forty thousand rows: make takeover"]
 fn in_the_middle_of_a_transaction() {
     const ROWS: u32 = 40_000;
@@ -366,9 +325,4 @@ fn penstocks_snapshot_is_enough_for_debezium() {
         50
     );
     world.connect.delete(name);
-}
-
-/// A directory of this process's own, removed by the system's own means.
-fn directory() -> PathBuf {
-    tempfile::tempdir().expect("a temporary directory").keep()
 }
