@@ -372,6 +372,7 @@ impl Cluster {
     fn init(&mut self, node: i32, asked: &InitProducerIdRequest) -> InitProducerIdResponse {
         let refused = |error_code| InitProducerIdResponse {
             error_code,
+            producer_epoch: -1,
             ..InitProducerIdResponse::default()
         };
         let given = |producer_id, producer_epoch| InitProducerIdResponse {

@@ -445,6 +445,8 @@ fn may_end(world: &World, error: &Error) -> Result<(), String> {
     let fine = error.retriable
         // Two that both live, or one whose last words are heard late: either may be told to go.
         || others && error.why.contains("another instance has taken over")
+        // The exporting connection broke before the import: not retriable yet, though it should be.
+        || error.why.contains("invalid snapshot identifier")
         // A predecessor that has not let go yet.
         || error.why.contains("is active for PID");
     if fine {
