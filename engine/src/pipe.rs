@@ -633,9 +633,11 @@ impl Pipe {
                     last_commit: inside.commit,
                 };
             }
-            // What nobody has been told of needs no changes to be told.
+            // What nobody has been told of needs no changes to be told. Only a Kafka transaction
+            // makes that certain: without, rows may be there, and the word that they are not.
+            let certain = copied.first && self.config.sink.exactly_once;
             let unknown = |oid: &u32| {
-                copied.first && !copied.finished.contains(oid) && copied.begun(*oid).is_none()
+                certain && !copied.finished.contains(oid) && copied.begun(*oid).is_none()
             };
             let oids = chosen.iter().map(|chosen| chosen.table.oid);
             let awaited = oids.filter(unknown).collect();
@@ -868,7 +870,8 @@ impl Exported {
             .await?;
         client
             .simple_query(&format!("SET TRANSACTION SNAPSHOT {snapshot}"))
-            .await?;
+            .await
+            .map_err(PgError::of_import)?;
         Ok(client)
     }
 

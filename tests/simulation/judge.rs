@@ -7,7 +7,7 @@ use kafkawire::batch::Record;
 use pgwire::lsn::Lsn;
 use serde_json::Value;
 
-use super::postgres::{Row, TABLES};
+use super::postgres::{Change, OIDS, Row, TABLES};
 use super::{OFFSETS, PREFIX, World};
 
 /// A record of a change, as far as it is compared.
@@ -32,9 +32,13 @@ pub(crate) struct Judge {
     /// Transactions up to here, of the database's, are known to be visible.
     checked: usize,
     pub(crate) records: u64,
-    /// Where the first position lies that was stored: a snapshot begins there, and everything from
-    /// there on was promised.
-    first: Option<u64>,
+    /// Rows and positions are written in one transaction.
+    pub(crate) exactly_once: bool,
+    /// Where each table's history begins: at the snapshot that its first stored row belongs to,
+    /// as the position stored with that row says. What happened before is in that snapshot's rows,
+    /// or gone by then, and nobody is told of it. Without exactly-once nothing that is stored can
+    /// say that no row was sent yet, so all histories begin with the first position.
+    first: [Option<u64>; 3],
     /// The position that was stored last is not one of a snapshot that goes on.
     pub(crate) settled: bool,
 }
@@ -47,7 +51,9 @@ impl Judge {
             if let Ok(value) = value
                 && topic == OFFSETS
             {
-                self.first = self.first.or_else(|| value.get("lsn")?.as_u64());
+                if let Some(lsn) = value.get("lsn").and_then(Value::as_u64) {
+                    self.begin(lsn, &value);
+                }
                 self.settled = value.get("snapshot_completed") != Some(&Value::Bool(false));
             }
             return;
@@ -58,6 +64,24 @@ impl Judge {
         };
         if let Seen::Change { lsn, .. } = seen {
             self.visible.insert((lsn, table, key));
+        }
+    }
+
+    /// A position is stored: tables that it calls begun begin there.
+    fn begin(&mut self, lsn: u64, position: &Value) {
+        let copied = position.get("penstock_copied").and_then(Value::as_str);
+        let copied = copied.map(|text| serde_json::from_str::<Value>(text).unwrap_or_default());
+        for (first, oid) in self.first.iter_mut().zip(OIDS) {
+            let begun = copied.as_ref().is_none_or(|copied| {
+                let has = |of: &str, oid_of: fn(&Value) -> &Value| {
+                    let list = copied[of].as_array();
+                    list.is_some_and(|list| list.iter().any(|it| *oid_of(it) == oid))
+                };
+                has("finished", |it| it) || has("begun", |it| &it[0])
+            });
+            if begun || !self.exactly_once {
+                first.get_or_insert(lsn);
+            }
         }
     }
 }
@@ -102,16 +126,17 @@ impl World {
         {
             let database = self.database.borrow();
             let judge = &mut *self.judge.borrow_mut();
-            let first = judge.first.unwrap_or(0);
             while let Some(transaction) = database.committed.get(judge.checked) {
                 if transaction.commit >= flushed {
                     break;
                 }
                 judge.checked += 1;
-                if transaction.commit < first {
-                    continue;
-                }
-                for change in &transaction.changes {
+                // A table that has not begun will do so at or behind `flushed`, or
+                // `check_history` misses what was left out.
+                let promised = |change: &&Change| {
+                    judge.first[change.table].is_some_and(|first| first <= transaction.commit)
+                };
+                for change in transaction.changes.iter().filter(promised) {
                     for row in change.old.iter().chain(&change.new) {
                         let place = (change.lsn, change.table, row.id);
                         if !judge.visible.contains(&place) {
@@ -134,15 +159,20 @@ impl World {
     }
 
     /// The whole history against what a committed reader sees.
-    pub(crate) fn check_history(&self, exactly_once: bool) {
+    pub(crate) fn check_history(&self) {
         let database = self.database.borrow();
         let cluster = self.cluster.borrow();
-        let Some(first) = self.judge.borrow().first else {
-            return self.fail("no position was ever stored".to_owned());
-        };
-        let last = database.points.last().copied().unwrap_or(first);
-        let (at_first, at_last) = (database.rows_at(first), database.rows_at(last));
+        let Judge {
+            first: firsts,
+            exactly_once,
+            ..
+        } = *self.judge.borrow();
         for (table, name) in TABLES.iter().enumerate() {
+            let Some(first) = firsts[table] else {
+                return self.fail(format!("{name} was never begun"));
+            };
+            let last = database.points.last().copied().unwrap_or(first);
+            let (at_first, at_last) = (database.rows_at(first), database.rows_at(last));
             let mut expected: BTreeMap<i32, Vec<Event>> = BTreeMap::new();
             for transaction in database.committed.iter().filter(|it| it.commit >= first) {
                 for change in transaction.changes.iter().filter(|it| it.table == table) {

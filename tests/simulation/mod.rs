@@ -330,6 +330,7 @@ pub(crate) fn with_broker<F: Future>(protocol: i16, talk: impl FnOnce(Stream) ->
 /// Rows, a pipe, faults, calm; then the judgement.
 async fn story(world: &Rc<World>) {
     let config = config(world);
+    world.judge.borrow_mut().exactly_once = config.sink.exactly_once;
     let keys = 2 + world.below(30);
     for _ in 0..world.below(12) {
         work(world, keys);
@@ -427,7 +428,7 @@ async fn story(world: &Rc<World>) {
     // The markers of the last transaction may still be on their way.
     sleep(Duration::from_secs(1)).await;
     world.cluster.borrow_mut().settle(world);
-    world.check_history(config.sink.exactly_once);
+    world.check_history();
 }
 
 fn first_open(world: &World) -> Option<u32> {
@@ -445,8 +446,6 @@ fn may_end(world: &World, error: &Error) -> Result<(), String> {
     let fine = error.retriable
         // Two that both live, or one whose last words are heard late: either may be told to go.
         || others && error.why.contains("another instance has taken over")
-        // The exporting connection broke before the import: not retriable yet, though it should be.
-        || error.why.contains("invalid snapshot identifier")
         // A predecessor that has not let go yet.
         || error.why.contains("is active for PID");
     if fine {

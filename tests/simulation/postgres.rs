@@ -30,7 +30,7 @@ const TEXT: u32 = 25;
 pub(crate) const TABLES: [&str; 3] = ["plain", "full", "rare"];
 /// `relreplident` of each.
 const IDENTITIES: [u8; 3] = [b'd', b'f', b'd'];
-const OIDS: [u32; 3] = [16_401, 16_402, 16_403];
+pub(crate) const OIDS: [u32; 3] = [16_401, 16_402, 16_403];
 const COLUMNS: [(&str, u32); 3] = [("id", INT4), ("version", INT8), ("payload", TEXT)];
 
 /// A row of any of the tables.
@@ -717,7 +717,14 @@ impl Session {
                 .collect()
         } else if let Some(name) = sql.strip_prefix("SET TRANSACTION SNAPSHOT ") {
             let Some((_, rows)) = database.snapshots.get(name.trim_matches('\'')) else {
-                return refuse(out, "22023", "invalid snapshot identifier");
+                if database.version < 170_000 {
+                    return refuse(
+                        out,
+                        "22023",
+                        &format!("invalid snapshot identifier: {name}"),
+                    );
+                }
+                return refuse(out, "42704", &format!("snapshot {name} does not exist"));
             };
             self.rows = Some(Rc::clone(rows));
             Vec::new()

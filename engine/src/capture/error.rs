@@ -37,6 +37,8 @@ pub enum PgFault {
     Protocol(pgwire::error::Error),
     /// The server said no.
     Refused(Box<Refusal>),
+    /// A snapshot was gone before it was imported: the connection that exported it broke.
+    SnapshotGone(Box<Refusal>),
     /// The server answers, but is not set up for us.
     Setup(Setup),
 }
@@ -145,11 +147,27 @@ impl PgError {
         }
     }
 
+    /// What SET TRANSACTION SNAPSHOT ran into: a snapshot of ours that the server does not know
+    /// (22023, from PostgreSQL 17 on 42704; 55000 where it is just going) lived a moment ago, and
+    /// the next one may live longer.
+    #[must_use]
+    pub fn of_import(mut self) -> Self {
+        self.fault = match self.fault {
+            PgFault::Refused(refusal)
+                if matches!(&refusal.code.0, b"22023" | b"42704" | b"55000") =>
+            {
+                PgFault::SnapshotGone(refusal)
+            }
+            other => other,
+        };
+        self
+    }
+
     /// The SQLSTATE, where the server said no.
     #[must_use]
     pub fn code(&self) -> Option<SqlState> {
         match &self.fault {
-            PgFault::Refused(refusal) => Some(refusal.code),
+            PgFault::Refused(refusal) | PgFault::SnapshotGone(refusal) => Some(refusal.code),
             _ => None,
         }
     }
@@ -159,7 +177,7 @@ impl PgError {
     pub fn retriable(&self) -> bool {
         match &self.fault {
             PgFault::Connect(error) => error.retriable(),
-            PgFault::Io(_) | PgFault::Closed | PgFault::TimedOut => true,
+            PgFault::Io(_) | PgFault::Closed | PgFault::TimedOut | PgFault::SnapshotGone(_) => true,
             PgFault::Refused(refusal) => refusal.code.retriable(),
             PgFault::TlsConfig(_)
             | PgFault::TlsMissing
@@ -179,7 +197,7 @@ impl PgError {
             PgFault::TlsMissing => {
                 Some("Turn ssl on in the server, or set database.sslmode lower.")
             }
-            PgFault::Io(_) | PgFault::Closed => {
+            PgFault::Io(_) | PgFault::Closed | PgFault::SnapshotGone(_) => {
                 Some("Look into the server's log: it tells more than it sends.")
             }
             PgFault::TimedOut => Some("Check that the server is PostgreSQL, and not overloaded."),
@@ -418,6 +436,12 @@ impl fmt::Display for PgFault {
             Self::TimedOut => f.write_str("no answer in time"),
             Self::Protocol(error) => error.fmt(f),
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::SnapshotGone(refusal) => {
+                write!(
+                    f,
+                    "the connection that exported the snapshot broke: {refusal}"
+                )
+            }
             Self::Setup(setup) => setup.fmt(f),
         }
     }
@@ -563,6 +587,16 @@ mod tests {
         assert!(refused(b"55006", "replication slot \"s\" is active for PID 1").retriable());
         assert!(!refused(b"55000", "logical decoding requires wal_level >= logical").retriable());
         assert_eq!(refused(b"XX000", "x").remedy(), None);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_gone_is_exported_again() {
+        for code in [b"22023", b"42704", b"55000"] {
+            let error = refused(code, "invalid snapshot identifier");
+            assert!(!error.retriable());
+            assert!(error.of_import().retriable());
+        }
+        assert!(!refused(b"42501", "x").of_import().retriable());
     }
 
     #[test]

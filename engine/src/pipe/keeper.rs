@@ -110,10 +110,11 @@ impl Keeper {
         self.home = Some(home);
     }
 
-    /// The position was stored by whoever ran before.
+    /// The position was stored by whoever ran before, and perhaps did not come to confirm it.
     pub(super) fn resume(&mut self, position: StreamPosition) {
         self.newest = Some(position);
         self.stored = Some(position);
+        self.confirm(position);
     }
 
     /// Everything before `position`, a transaction's end, was appended.
@@ -221,13 +222,18 @@ impl Keeper {
             self.storing = None;
             self.stored = Some(position);
             self.urgent = false;
-            if let Some(lsn) = position.confirmable()
-                && self.confirms
-                && lsn > self.confirmed
-            {
-                self.confirmed = lsn;
-                self.moved.set(true);
-            }
+            self.confirm(position);
+        }
+    }
+
+    /// The slot may forget what is before a position that is stored.
+    fn confirm(&mut self, stored: StreamPosition) {
+        if let Some(lsn) = stored.confirmable()
+            && self.confirms
+            && lsn > self.confirmed
+        {
+            self.confirmed = lsn;
+            self.moved.set(true);
         }
     }
 
