@@ -256,6 +256,10 @@ pub(super) async fn run(
     if let Some((part, held)) = copy.finale.take() {
         copy.release(pipe, part, held, SnapshotMark::Last)?;
     }
+    if !pipe.config.sink.exactly_once {
+        // The position may arrive where its rows do not.
+        pipe.drain().await?;
+    }
     let done = SnapshotPosition {
         completed: true,
         ..position
