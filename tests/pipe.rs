@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 
 use simulation::{Report, simulate};
 
-/// Seeds that `make test` runs. Seed 23 interrupts a snapshot whose other tables nobody was told of:
-/// what is not sent of those while catching up the judge does not know yet.
-const FIXED: u64 = 23;
+/// Seeds that `make test` runs, in some ten seconds.
+const FIXED: u64 = 200;
 /// A mistake must show within so many seeds.
 #[cfg(debug_assertions)]
 const SEEDS_PER_MUTANT: u64 = 1000;

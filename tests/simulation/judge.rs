@@ -39,6 +39,9 @@ pub(crate) struct Judge {
     /// or gone by then, and nobody is told of it. Without exactly-once nothing that is stored can
     /// say that no row was sent yet, so all histories begin with the first position.
     first: [Option<u64>; 3],
+    /// The newest position that was stored, and whether an older one was stored after it.
+    newest: u64,
+    pub(crate) went_back: bool,
     /// The position that was stored last is not one of a snapshot that goes on.
     pub(crate) settled: bool,
 }
@@ -53,6 +56,8 @@ impl Judge {
             {
                 if let Some(lsn) = value.get("lsn").and_then(Value::as_u64) {
                     self.begin(lsn, &value);
+                    self.went_back |= lsn < self.newest;
+                    self.newest = self.newest.max(lsn);
                 }
                 self.settled = value.get("snapshot_completed") != Some(&Value::Bool(false));
             }

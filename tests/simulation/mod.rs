@@ -410,6 +410,10 @@ async fn story(world: &Rc<World>) {
                     eprintln!("{error}");
                 }
                 world.count("pipe ended with an error");
+                if is_overwritten(world, &error) {
+                    world.count("story ended by two that stored positions");
+                    return;
+                }
                 if let Err(why) = may_end(world, &error) {
                     return world.fail(why);
                 }
@@ -453,6 +457,17 @@ fn may_end(world: &World, error: &Error) -> Result<(), String> {
     } else {
         Err(format!("the pipe gave up: {error}"))
     }
+}
+
+/// Without exactly-once nothing keeps a pipe that is taken for dead from storing its position over
+/// its successor's. If the slot has moved on since, the next start says so and asks a person: that
+/// is the end of this story.
+fn is_overwritten(world: &World, error: &Error) -> bool {
+    let judge = world.judge.borrow();
+    !judge.exactly_once
+        && judge.went_back
+        && world.counts.borrow().contains_key("pipe doubled")
+        && error.why.contains("somebody else has advanced it")
 }
 
 /// Everything that committed is confirmed.
