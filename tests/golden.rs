@@ -138,5 +138,7 @@ fn postgres_17() {
 #[test]
 fn postgres_18() {
     on(18).json();
-    on(18).avro(&UNREADABLE);
+    // The schema of a table without its column is another: this one is left to JSON.
+    let [weird, numbers] = UNREADABLE;
+    on(18).avro(&[weird, numbers, "inv.full_ri"]);
 }

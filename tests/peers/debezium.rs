@@ -122,7 +122,15 @@ impl Capture {
         let file = directory(self.folder).join(format!("{}.jsonl", self.name));
         let text = fs::read_to_string(file).expect("a capture");
         text.lines()
-            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+            .map(|line| {
+                let mut record = serde_json::from_str::<Value>(line).expect("JSON");
+                for part in ["keyAvroSchema", "valueAvroSchema"] {
+                    if let Some(text) = text_of(line, part) {
+                        record[part] = text.into();
+                    }
+                }
+                record
+            })
             .filter(|record| {
                 let topic = record["topic"].as_str().expect("a topic");
                 !self.without_topics.contains(&topic)
@@ -208,13 +216,12 @@ impl Capture {
         let texts = |part: &str| {
             let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for (_, record) in &theirs {
-                let schema = &record[part];
                 let topic = record["topic"].as_str().expect("a topic");
-                if !schema.is_null() {
+                if let Some(schema) = record[part].as_str() {
                     texts
                         .entry(topic.to_owned())
                         .or_default()
-                        .push(schema.to_string());
+                        .push(schema.to_owned());
                 }
             }
             texts
@@ -229,11 +236,22 @@ impl Capture {
             }
             texts
         };
-        assert_eq!(of_ours(|record| &record.key_schema), texts("keyAvroSchema"));
-        assert_eq!(
-            of_ours(|record| &record.value_schema),
-            texts("valueAvroSchema")
-        );
+        let parts = [
+            (of_ours(|record| &record.key_schema), texts("keyAvroSchema")),
+            (
+                of_ours(|record| &record.value_schema),
+                texts("valueAvroSchema"),
+            ),
+        ];
+        for (ours, theirs) in parts {
+            assert!(ours.keys().eq(theirs.keys()), "topics with schemas");
+            for ((topic, ours), theirs) in ours.iter().zip(theirs.values()) {
+                assert_eq!(ours.len(), theirs.len(), "{topic}: schemas");
+                for (our, their) in ours.iter().zip(theirs).filter(|(our, their)| our != their) {
+                    panic!("{topic}: {}", first_difference(Some(our), Some(their)));
+                }
+            }
+        }
     }
 
     /// The scripts through the whole pipe, as the properties of the capture say. The position that
@@ -284,8 +302,10 @@ impl Capture {
         let by_topic = |all: Vec<Shown>| {
             let mut topics: BTreeMap<String, Vec<(String, Option<i64>)>> = BTreeMap::new();
             for mut shown in all {
-                if shown.topic == "srv.transaction" {
-                    shown.key = "of the run".into();
+                for header in &mut shown.headers {
+                    if *header == format!("__db={}", hex(database)) {
+                        *header = format!("__db={}", hex("golden"));
+                    }
                 }
                 mask(&mut shown.key, database);
                 mask(&mut shown.value, database);
@@ -373,13 +393,8 @@ fn shown(records: &[Record]) -> Vec<Shown> {
                 .headers
                 .iter()
                 .filter_map(|(name, value)| {
-                    let hex = value.as_ref().map(|value| {
-                        value
-                            .bytes()
-                            .map(|byte| format!("{byte:02x}"))
-                            .collect::<String>()
-                    });
-                    header_text(name, hex.as_deref())
+                    let value = value.as_deref().map(hex);
+                    header_text(name, value.as_deref())
                 })
                 .collect(),
             partition: Some(record.partition),
@@ -387,9 +402,23 @@ fn shown(records: &[Record]) -> Vec<Shown> {
         .collect()
 }
 
+/// What a member of a line says, letter by letter: numbers as Java spells them. None for null.
+fn text_of<'line>(line: &'line str, member: &str) -> Option<&'line str> {
+    let member = format!("\"{member}\":");
+    let text = &line[line.find(&member)? + member.len()..];
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let value = values.next()?.expect("JSON");
+    (!value.is_null()).then(|| text[..values.byte_offset()].trim())
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A header with its bytes, where they are not the run's own.
 fn header_text(name: &str, hex: Option<&str>) -> Option<String> {
-    let of_the_run = name.ends_with(".runId") || ["__lsn", "__source_ts_ms"].contains(&name);
+    let of_the_run =
+        name.ends_with(".runId") || ["__lsn", "__source_lsn", "__source_ts_ms"].contains(&name);
     let value = if of_the_run { None } else { hex };
     Some(format!("{name}={}", value.unwrap_or("-")))
 }
@@ -475,9 +504,15 @@ fn first_difference(ours: Option<&String>, theirs: Option<&String>) -> String {
     )
 }
 
+/// `xid:lsn`, as Debezium calls a transaction.
+fn is_transaction(id: &str) -> bool {
+    id.split_once(':')
+        .is_some_and(|(xid, lsn)| xid.parse::<u32>().is_ok() && lsn.parse::<u64>().is_ok())
+}
+
 /// Puts the same word in every place that depends on the run.
 fn mask(value: &mut Value, database: &str) {
-    const RUNS: [&str; 10] = [
+    const RUNS: [&str; 11] = [
         "ts_ms",
         "ts_us",
         "ts_ns",
@@ -487,6 +522,7 @@ fn mask(value: &mut Value, database: &str) {
         "version",
         "id",
         "__lsn",
+        "__source_lsn",
         "__source_ts_ms",
     ];
     fn walk(value: &mut Value, database: &str, payload: bool) {
@@ -496,15 +532,21 @@ fn mask(value: &mut Value, database: &str) {
                 let envelope = members.contains_key("op") || members.contains_key("connector");
                 let block =
                     members.contains_key("total_order") || members.contains_key("event_count");
+                let heartbeat = members.len() == 1 && members.contains_key("ts_ms");
                 for (name, member) in members.iter_mut() {
                     let inside =
                         name == "payload" || payload && name != "before" && name != "after";
                     let run = RUNS.contains(&name.as_str()) && (name != "id" || block);
                     let unwrapped = name.starts_with("__") && run;
-                    if unwrapped || payload && (envelope || block) && run && !member.is_object() {
+                    let of_the_run =
+                        unwrapped || payload && (envelope || block || heartbeat) && run;
+                    if of_the_run && !member.is_object() {
                         if !member.is_null() {
                             *member = "of the run".into();
                         }
+                    } else if name == "id" && member.as_str().is_some_and(is_transaction) {
+                        // The key of a BEGIN or an END.
+                        *member = "of the run".into();
                     } else if payload && name == "db" && *member == database {
                         *member = "golden".into();
                     } else if name == "data_collection"

@@ -30,7 +30,7 @@ enum Does {
     /// RegexRouter
     Rename { regex: Pattern, replacement: String },
     /// ByLogicalTableRouter
-    Merge(Merge),
+    Merge(Box<Merge>),
     /// Filter
     Drop,
 }
@@ -321,7 +321,7 @@ fn link(transform: &Transform) -> Result<Link, PlanError> {
                 None => None,
             };
             let name = option("key.field.name").unwrap_or("__dbz__physicalTableIdentifier");
-            Does::Merge(Merge {
+            Does::Merge(Box::new(Merge {
                 regex: pattern("topic.regex")?,
                 replacement: text("topic.replacement")?,
                 names: match option("schema.name.adjustment.mode") {
@@ -331,7 +331,7 @@ fn link(transform: &Transform) -> Result<Link, PlanError> {
                     Some(_) => return Err(unsupported("schema.name.adjustment.mode")),
                 },
                 key: unique.then(|| (name.to_owned(), rewrite)),
-            })
+            }))
         }
         _ => {
             let what = format!("transforms.{}.type={}", transform.alias, transform.class);

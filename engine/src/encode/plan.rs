@@ -11,7 +11,7 @@ use super::envelope::{
 use super::form::{Avro, Form, Header, Json, Text, put_lead};
 use super::mapping::{self, Settings};
 use super::schema::{Field, Kind, Schema, Value, field_lead, put_branch};
-use super::step::{Fault, Step};
+use super::step::{Done, Fault, Step};
 use super::transform::{self, Added, Leaf, Origin, Unwrap};
 use crate::capture::relations::{ReplicaIdentity, Table};
 use crate::capture::row::{Cell, Row};
@@ -168,6 +168,9 @@ enum AddedPlan {
     },
 }
 
+/// Appends a column's text as a header has it.
+type Put = fn(&Step, &[u8], &mut Vec<u8>) -> Done;
+
 /// What a header of a transform's tells.
 #[derive(Debug)]
 enum HeaderPlan {
@@ -177,7 +180,7 @@ enum HeaderPlan {
         old: bool,
         cell: usize,
         step: Step,
-        put: fn(&Step, &[u8], &mut Vec<u8>) -> Result<(), Fault>,
+        put: Put,
     },
 }
 
@@ -915,11 +918,10 @@ impl Plan<'_> {
             let rules = &self.config.column_rules;
             if let Some(plan) = self.column::<Text>(cell, field, 0, rules, true, false)? {
                 // Alone, a text has no quotes.
-                let put: fn(&Step, &[u8], &mut Vec<u8>) -> Result<(), Fault> =
-                    match field.schema.kind {
-                        Kind::String => |step, text, out| step.text::<Text>(text, out),
-                        _ => |step, text, out| step.text::<Header>(text, out),
-                    };
+                let put: Put = match field.schema.kind {
+                    Kind::String => |step, text, out| step.text::<Text>(text, out),
+                    _ => |step, text, out| step.text::<Header>(text, out),
+                };
                 let step = plan.step;
                 let plan = HeaderPlan::Column {
                     old,
@@ -1014,7 +1016,7 @@ impl Plan<'_> {
         let null = masked.as_ref().unwrap_or(null);
         let unavailable = masked
             .as_ref()
-            .or(mapped.unavailable.as_ref().filter(|_| !never))
+            .or_else(|| mapped.unavailable.as_ref().filter(|_| !never))
             .unwrap_or(null);
         Ok(Some(ColumnPlan {
             cell,

@@ -352,7 +352,7 @@ pub(crate) fn through_java(step: &Step, text: &[u8]) -> Result<Through, Fault> {
         }
         Step::Timestamp { .. } | Step::TimestampText => {
             Through::Point(match parse_timestamp(text)? {
-                Point::At(instant) => Point::At(instant.from_julian()),
+                Point::At(instant) => Point::At(instant.read_as_julian()),
                 infinite => infinite,
             })
         }
