@@ -602,7 +602,11 @@ impl Unwrap {
                 Origin::Column { name, .. } => {
                     let mut fields = row.fields().iter();
                     let field = fields.find(|field| field.name == *name)?;
-                    field.schema.clone().optional()
+                    // Its default stays behind.
+                    Schema {
+                        default: None,
+                        ..field.schema.clone().optional()
+                    }
                 }
             };
             Some(Field {
