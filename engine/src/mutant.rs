@@ -42,17 +42,24 @@ pub enum Mutant {
     AckOnSend,
     /// A batch whose connection is cut is acknowledged.
     DropAtCut,
+    /// Without exactly-once a snapshot is stored as complete beside its last rows.
+    CompleteBesideRows,
     /// A snapshot is stored as complete when it begins.
     SnapshotCompleteEarly,
     /// What is stored while catching up does not say that a snapshot is owed.
     ForgetOwedSnapshot,
     /// A snapshot that begins again does not catch up first.
     SkipCatchUp,
+    /// While catching up, changes of tables that were begun are left to the copy, too.
+    LeaveOutBegun,
+    /// Without exactly-once, changes of tables that are not known to have begun are left to the
+    /// copy.
+    LeaveOutUncertain,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::ConfirmEarly,
         Self::ConfirmReceived,
         Self::ForgetIndex,
@@ -68,9 +75,12 @@ impl Mutant {
         Self::ReuseSequence,
         Self::AckOnSend,
         Self::DropAtCut,
+        Self::CompleteBesideRows,
         Self::SnapshotCompleteEarly,
         Self::ForgetOwedSnapshot,
         Self::SkipCatchUp,
+        Self::LeaveOutBegun,
+        Self::LeaveOutUncertain,
     ];
 }
 

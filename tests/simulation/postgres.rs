@@ -179,7 +179,12 @@ impl Database {
 
     /// Makes a change in a transaction, of a row that no other has locked. `false`: they all are.
     pub(crate) fn change(&mut self, xid: u32, random: &mut Random, keys: u64) -> bool {
-        let table = random.pick(&[0, 0, 0, 1, 1, 2]);
+        let last = self.open.get(&xid).and_then(|open| open.changes.last());
+        let table = match last {
+            // Another row of the same INSERT, perhaps.
+            Some(last) if last.old.is_none() && random.chance(1, 2) => last.table,
+            _ => random.pick(&[0, 0, 0, 1, 1, 2]),
+        };
         let locked: BTreeSet<i32> = self
             .open
             .iter()
