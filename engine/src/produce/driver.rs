@@ -170,6 +170,8 @@ impl Driver {
                             tracing::debug!(broker, failures, "no connection to Kafka: {reason}");
                         }
                         producer.disconnected(id, &reason);
+                        // What was asked there is asked elsewhere now, and nothing else would dial it.
+                        again = true;
                     }
                     Err(Lost::Retire) => {
                         *node = Node::Waiting {
