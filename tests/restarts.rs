@@ -30,11 +30,15 @@ struct Numbers<'s> {
 
 impl<'s> Numbers<'s> {
     fn new(server: &'s Postgres, kafka: &Kafka, name: &str) -> Self {
+        Self::at(server, kafka.bootstrap(), name)
+    }
+
+    fn at(server: &'s Postgres, bootstrap: String, name: &str) -> Self {
         let database = server.database(name);
         database.query("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (0)");
         Self {
-            bootstrap: kafka.bootstrap(),
-            worker: files::worker(&kafka.bootstrap()),
+            worker: files::worker(&bootstrap),
+            bootstrap,
             connector: files::connector(&database, "public.t")
                 .with("status.update.interval.ms", 500),
             database,
@@ -154,6 +158,33 @@ fn kafka_is_away_for_a_while() {
     );
     kafka.launch();
     it.insert_and_see(&mut pipe);
+    it.database.wait_confirmed(&it.database.name, SOON);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// Each broker in turn is gone: with it goes a leader, a coordinator or the controller, and what
+/// it was moves to another.
+#[test]
+fn leaders_coordinators_and_the_controller_move() {
+    let brokers = Kafka::cluster(kafka::NEWEST);
+    let bootstrap: Vec<_> = brokers.iter().map(Kafka::bootstrap).collect();
+    let mut it = Numbers::at(hasty(), bootstrap.join(","), "moves");
+    it.worker = it.worker.with("offset.storage.replication.factor", 3);
+    it.connector = it
+        .connector
+        .with("topic.creation.default.replication.factor", 3)
+        .with("topic.creation.default.partitions", 1);
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    for (broker, how) in brokers.iter().zip([Stop::Clean, Stop::Kill, Stop::Kill]) {
+        broker.stop(how);
+        for _ in 0..5 {
+            it.insert();
+        }
+        it.insert_and_see(&mut pipe);
+        broker.launch();
+        it.insert_and_see(&mut pipe);
+    }
     it.database.wait_confirmed(&it.database.name, SOON);
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }

@@ -61,7 +61,51 @@ impl Kafka {
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
         ];
-        Self::start_as(version, settings, flags)
+        Self::start_as(version, free_ports(3), settings, flags)
+    }
+
+    /// Starts three brokers, each a controller as well, that keep three copies of what clients
+    /// cannot do without.
+    ///
+    /// Panics when they do not start within a minute.
+    #[must_use]
+    pub fn cluster(version: &str) -> Vec<Self> {
+        let ports: Vec<_> = (0..3).map(|_| free_ports(3)).collect();
+        let voters = ports.iter().zip(1..);
+        let voters: Vec<_> = voters
+            .map(|(port, id)| format!("{id}@127.0.0.1:{}", port + 1))
+            .collect();
+        let voters = voters.join(",");
+        let flags = &[
+            "-Xms64m",
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+        ];
+        // None is ready before two are there.
+        std::thread::scope(|scope| {
+            let starting: Vec<_> = ports
+                .iter()
+                .zip(["1", "2", "3"])
+                .map(|(&port, id)| {
+                    let voters = &voters;
+                    scope.spawn(move || {
+                        let settings = [
+                            ("node.id", id),
+                            ("controller.quorum.voters", voters),
+                            ("offsets.topic.replication.factor", "3"),
+                            ("transaction.state.log.replication.factor", "3"),
+                            ("transaction.state.log.min.isr", "2"),
+                        ];
+                        Self::start_as(version, port, &settings, flags)
+                    })
+                })
+                .collect();
+            starting
+                .into_iter()
+                .map(|broker| broker.join().expect("it starts"))
+                .collect()
+        })
     }
 
     /// Starts a broker as its own start script would, with 1 GB of heap.
@@ -78,13 +122,17 @@ impl Kafka {
             "-XX:InitiatingHeapOccupancyPercent=35",
             "-XX:+ExplicitGCInvokesConcurrent",
         ];
-        Self::start_as(version, settings, flags)
+        Self::start_as(version, free_ports(3), settings, flags)
     }
 
-    fn start_as(version: &str, settings: &[(&str, &str)], flags: &'static [&'static str]) -> Self {
+    fn start_as(
+        version: &str,
+        port: u16,
+        settings: &[(&str, &str)],
+        flags: &'static [&'static str],
+    ) -> Self {
         let jars = jars(version);
         let directory = nursery::directory("kafka");
-        let port = free_ports(3);
         let old = version.starts_with("2.");
         fs::write(
             directory.join("server.properties"),
