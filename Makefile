@@ -35,7 +35,7 @@ KAFKAS = 4.3.1 3.9.1 2.5.1
 
 demo:
 	@$(INSTALL) rust postgres
-	$(CARGO) build --release --bin penstock
+	$(CARGO) build --release -p engine
 	@deploy/demo.sh target/release/penstock $(ARGS)
 
 # The crates' own tests take seconds. Slow, some minutes: tests/servers.rs and tests/golden.rs,
@@ -59,7 +59,7 @@ takeover:
 
 bench:
 	@$(INSTALL) rust postgres kafka-4.3.1 $(if $(findstring debezium,$(AGAINST)),debezium)
-	$(CARGO) build --release --bin penstock
+	$(CARGO) build --release -p engine
 	target/release/penstock bench --kafka-home $(CACHE)/kafka-4.3.1 --debezium $(CACHE)/debezium \
 	  --against $(AGAINST) --suite $(SUITE) --rows $(ROWS) --pairs $(PAIRS) --out docs/measurements \
 	  --report bench.html $(ARGS)
@@ -85,7 +85,7 @@ fuzz:
 
 static:
 	@$(INSTALL) rust musl
-	$(CARGO) build --release --target $(MUSL) --bin penstock
+	$(CARGO) build --release -p engine --target $(MUSL)
 	@deploy/static.sh target/$(MUSL)/release/penstock dist/penstock
 
 lint:

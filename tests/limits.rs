@@ -81,7 +81,7 @@ impl Peak {
 
     fn assert_below_the_ceiling(&self, what: &str) {
         let peak = *self.0.lock().expect("no panic under it");
-        println!("{what}: VmHWM {peak} KiB");
+        eprintln!("{what}: VmHWM {peak} KiB");
         assert!((1..=CEILING_KIB).contains(&peak), "{what}: {peak} KiB");
     }
 }

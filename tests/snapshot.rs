@@ -687,7 +687,7 @@ mod resumed {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();
         let mut dice = Dice(seed.subsec_nanos().into());
-        println!("seed {}", dice.0);
+        eprintln!("seed {}", dice.0);
         let (worker, connector) = files(&database, kafka, slowly(server.port()), tables);
         let connector = connector.with("snapshot.max.threads", threads);
         let mut logs = String::new();

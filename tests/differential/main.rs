@@ -72,8 +72,8 @@ fn debezium_and_penstock_write_the_same() {
         .filter(|(_, _, outcome)| outcome.is_err())
         .map(|(seed, _, _)| *seed)
         .collect();
-    let sum =
-        |of: fn(&(u64, Case, Result<Counted, String>)) -> usize| done.iter().map(of).sum::<usize>();
+    type Done = (u64, Case, Result<Counted, String>);
+    let sum = |of: fn(&Done) -> usize| done.iter().map(of).sum::<usize>();
     let properties: BTreeSet<_> = done
         .iter()
         .flat_map(|(_, case, _)| case.properties.iter().cloned())

@@ -171,10 +171,11 @@ impl Producer {
         if let Some(transaction) = &mut self.transaction
             && self.failure.is_none()
         {
-            transaction.doom.get_or_insert(Doom {
+            let over = transaction.begun.is_none();
+            transaction.doom.get_or_insert_with(|| Doom {
                 error: None,
                 until,
-                over: transaction.begun.is_none(),
+                over,
             });
         }
     }
