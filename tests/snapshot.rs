@@ -338,17 +338,18 @@ fn text_and_binary_are_the_same_records() {
             RowEncoder::compile(&only, &schemas, &config.encode, "d", ids).unwrap()
         };
         let encoders: Vec<RowEncoder> = configs.iter().map(compile).collect();
-        // Elements that take the way of JDBC's are read from text.
-        let reads = encoders
-            .iter()
-            .filter(|encoder| encoder.reads_binary())
-            .count();
+        // Elements that take the way of JDBC's are read from text, and so is what is cut.
+        let reads = |encoders: &[RowEncoder]| {
+            let binary = encoders.iter().filter(|encoder| encoder.reads_binary());
+            binary.count()
+        };
+        let uncut = &encoders[..encoders.len() - 2];
         match name.as_str() {
-            "money" | "circle" => assert_eq!(reads, 0, "{name}"),
+            "money" | "circle" => assert_eq!(reads(&encoders), 0, "{name}"),
             array if array.ends_with("[]") => {}
-            _ => assert_eq!(reads, encoders.len(), "{name}"),
+            _ => assert_eq!(reads(uncut), uncut.len(), "{name}"),
         }
-        if reads == 0 {
+        if reads(&encoders) == 0 {
             continue;
         }
         database.query(&format!(
