@@ -774,7 +774,11 @@ impl Stream {
             out,
             ..
         } = self;
-        let due = if read { pace.deadline(net::now()) } else { None };
+        let due = if read {
+            pace.deadline(net::now())
+        } else {
+            None
+        };
         let deadline = due.map_or(deadline, |due| due.min(deadline));
         let marked = pace.mark();
         let mut drive = pin!(pipe.outlet.driver.drive());

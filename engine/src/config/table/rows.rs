@@ -442,14 +442,8 @@ pub const REFUSED_CLASSES: &[(&str, &str)] = &[
         "a topic and a key of each row's own content",
     ),
     ("ContentBasedRouter", "an interpreter of scripts"),
-    (
-        "io.debezium.transforms.Filter",
-        "an interpreter of scripts",
-    ),
-    (
-        "PartitionRouting",
-        "a partition of each row's own content",
-    ),
+    ("io.debezium.transforms.Filter", "an interpreter of scripts"),
+    ("PartitionRouting", "a partition of each row's own content"),
     (
         "BinaryDataConverter",
         "values that are bytes, and records are structs",
