@@ -247,7 +247,8 @@ impl Capture {
             assert!(ours.keys().eq(theirs.keys()), "topics with schemas");
             for ((topic, ours), theirs) in ours.iter().zip(theirs.values()) {
                 assert_eq!(ours.len(), theirs.len(), "{topic}: schemas");
-                for (our, their) in ours.iter().zip(theirs).filter(|(our, their)| our != their) {
+                let differing = ours.iter().zip(theirs).find(|(our, their)| our != their);
+                if let Some((our, their)) = differing {
                     panic!("{topic}: {}", first_difference(Some(our), Some(their)));
                 }
             }

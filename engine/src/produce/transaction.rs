@@ -172,7 +172,7 @@ impl Producer {
             && self.failure.is_none()
         {
             let over = transaction.begun.is_none();
-            transaction.doom.get_or_insert_with(|| Doom {
+            transaction.doom.get_or_insert(Doom {
                 error: None,
                 until,
                 over,
