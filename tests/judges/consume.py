@@ -5,7 +5,7 @@
              [--at-least N] [--timeout SECONDS]
 
 Reads every partition of every topic that matches from its beginning to its end; with --at-least, goes on until so many
-records have come (exit code 3 when they do not in time). avro: key and value are read by Confluent's
+records have come (exit code 3 when they do not in time), and for five seconds at most where the end moves away. avro: key and value are read by Confluent's
 AvroDeserializer and by fastavro alone, with the schema the registry has for the id in front; both must agree.
 
 A line: topic, partition, offset, timestamp, headers, key, value, keyHex, valueHex; with avro keySchema, valueSchema,
@@ -101,7 +101,7 @@ def main():
         "log_level": 0,
         "error_cb": faults,
     })
-    assigned, at_end, records, looked = set(), set(), [], 0.0
+    assigned, at_end, records, looked, enough = set(), set(), [], 0.0, None
     while True:
         if time.monotonic() - looked > 0.5:
             looked = time.monotonic()
@@ -119,8 +119,11 @@ def main():
             if new:
                 consumer.incremental_assign([TopicPartition(*place, OFFSET_BEGINNING) for place in new])
                 assigned |= new
-        if at_end == assigned and len(records) >= arguments.at_least:
-            break
+        if len(records) >= arguments.at_least:
+            enough = enough or time.monotonic()
+            # A topic that is written to all the time has no end.
+            if at_end == assigned or arguments.at_least and time.monotonic() - enough > 5:
+                break
         if time.monotonic() > deadline:
             print(f"consume: {len(records)} of {arguments.at_least} records of {sorted(assigned)}", file=sys.stderr)
             break
