@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,46 +11,17 @@ use serde_json::{Value, json};
 use tests::judge::{self, Format};
 use tests::kafka::{self, Kafka};
 use tests::penstock::Penstock;
-use tests::postgres::{Database, Postgres, SUPERUSER, Version};
-use tests::{Properties, eventually};
+use tests::postgres::{Database, Postgres, Version};
+use tests::{Properties, eventually, files};
 
 const SOON: Duration = Duration::from_secs(120);
 /// `penstock.memory.max`, as it is without being set. The binary under test has debug information,
 /// and ten megabytes more of itself in memory than a released one.
 const CEILING_KIB: u64 = 64 << 10;
 
-fn worker(bootstrap: &str) -> Properties {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let converter = "org.apache.kafka.connect.json.JsonConverter";
-    Properties::default()
-        .with("bootstrap.servers", bootstrap)
-        .with("key.converter", converter)
-        .with("key.converter.schemas.enable", false)
-        .with("value.converter", converter)
-        .with("value.converter.schemas.enable", false)
-        .with(
-            "offset.storage.topic",
-            format!("limits-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
-        )
-        .with("offset.flush.interval.ms", 500)
-}
-
 fn connector(database: &Database<'_>, tables: &str) -> Properties {
-    Properties::default()
-        .with("name", &database.name)
-        .with(
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        )
+    files::bare_connector(database, tables)
         .with("plugin.name", "pgoutput")
-        .with("topic.prefix", &database.name)
-        .with("slot.name", &database.name)
-        .with("database.hostname", "127.0.0.1")
-        .with("database.port", database.server.port())
-        .with("database.user", SUPERUSER.0)
-        .with("database.password", SUPERUSER.1)
-        .with("database.dbname", &database.name)
-        .with("table.include.list", tables)
         .with("snapshot.mode", "no_data")
         .with("retriable.restart.connector.wait.ms", 300)
 }
@@ -144,7 +115,7 @@ fn a_large_transaction() {
     let database = Postgres::shared(Version::Debian).database("large_transaction");
     database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
     let connector = connector(&database, "public.big");
-    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&connector]);
+    let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&connector]);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     database.query(
@@ -163,7 +134,7 @@ fn a_value_of_200_mb_ends_the_pipe_or_is_left_out() {
     let database = Postgres::shared(Version::Debian).database("large_value");
     database.query("CREATE TABLE big (id int PRIMARY KEY, note text, a text)");
     let connector = connector(&database, "public.big");
-    let worker = worker(&kafka.bootstrap());
+    let worker = files::worker(&kafka.bootstrap());
     let mut pipe = Penstock::standalone(&worker, &[&connector]);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
@@ -231,7 +202,7 @@ fn what_only_the_broker_finds_too_large() {
     database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
     let connector =
         connector(&database, "public.big").with("producer.override.max.request.size", 8_000_000);
-    let worker = worker(&kafka.bootstrap());
+    let worker = files::worker(&kafka.bootstrap());
     let mut pipe = Penstock::standalone(&worker, &[&connector]);
     await_stream(&mut pipe);
     database
@@ -273,7 +244,7 @@ fn a_pipe_that_fails_leaves_no_transaction_open() {
         let database = Postgres::shared(Version::Debian).database(name);
         database.query("CREATE TABLE t (id int PRIMARY KEY, a text)");
         let mut pipe = Penstock::standalone(
-            &worker(&kafka.bootstrap()),
+            &files::worker(&kafka.bootstrap()),
             &[&connector(&database, "public.t")],
         );
         await_stream(&mut pipe);
@@ -313,7 +284,7 @@ fn a_broker_that_stalls() {
     let database = Postgres::shared(Version::Debian).database("stalled");
     database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
     let connector = connector(&database, "public.big");
-    let worker = worker(&kafka.bootstrap());
+    let worker = files::worker(&kafka.bootstrap());
     let mut pipe = Penstock::standalone(&worker, &[&connector]);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
@@ -360,24 +331,24 @@ fn the_word_to_stop_is_heard_in_every_state() {
 
     let mute = Mute::start();
     let elsewhere = connector.clone().with("database.port", mute.port);
-    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&elsewhere]);
+    let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&elsewhere]);
     mute.await_caller();
     assert_stops_in_time(&mut pipe, "PostgreSQL does not answer");
 
     let mute = Mute::start();
-    let mut pipe = Penstock::standalone(&worker(&here(&mute)), &[&connector]);
+    let mut pipe = Penstock::standalone(&files::worker(&here(&mute)), &[&connector]);
     mute.await_caller();
     assert_stops_in_time(&mut pipe, "no broker answers");
 
     // The slot is somebody else's.
-    let mut first = Penstock::standalone(&worker(&kafka.bootstrap()), &[&connector]);
+    let mut first = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&connector]);
     database.wait_active(&database.name, true);
     await_stream(&mut first);
     let second = connector
         .clone()
         .with("name", "another")
         .with("slot.max.retries", 100);
-    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&second]);
+    let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&second]);
     pipe.wait_for(&["waiting", &database.name], SOON);
     assert_stops_in_time(&mut pipe, "the slot is in use");
     assert_stops_in_time(&mut first, "nothing happens");
@@ -397,7 +368,7 @@ fn the_word_to_stop_is_heard_in_every_state() {
             )
         });
         std::thread::sleep(Duration::from_millis(500));
-        let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&fresh]);
+        let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&fresh]);
         std::thread::sleep(Duration::from_secs(4));
         assert_stops_in_time(&mut pipe, "the slot waits for a transaction");
         holder.join()
@@ -413,7 +384,7 @@ fn a_registry_that_does_not_answer() {
     let mute = Mute::start();
     let avro = "io.confluent.connect.avro.AvroConverter";
     let url = format!("http://127.0.0.1:{}", mute.port);
-    let worker = worker(&kafka.bootstrap())
+    let worker = files::worker(&kafka.bootstrap())
         .without("key.converter.schemas.enable")
         .without("value.converter.schemas.enable")
         .with("key.converter", avro)
@@ -449,7 +420,7 @@ fn many_tables() {
         .with("publication.name", "dbz_publication")
         .with("publication.autocreate.mode", "all_tables")
         .with("penstock.memory.max", "32MiB");
-    let mut pipe = Penstock::standalone(&worker(&kafka.bootstrap()), &[&connector]);
+    let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&connector]);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     for round in 0..2 {

@@ -2,16 +2,15 @@
 //! strangers. Slow: some minutes in all.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::judge::{self, Format, Record};
 use tests::kafka::{self, Kafka};
 use tests::penstock::Penstock;
-use tests::postgres::{self, Database, Postgres, SUPERUSER, Version};
+use tests::postgres::{self, Database, Postgres, Version};
 use tests::registry::Registry;
-use tests::{Properties, eventually, store};
+use tests::{Properties, eventually, files, store};
 
 const SOON: Duration = Duration::from_secs(60);
 const STORE: &str = "store.customers,store.products,store.orders,store.order_items";
@@ -51,35 +50,13 @@ fn json_worker(kafka: &Kafka, schemas: bool) -> Properties {
         .with("value.converter.schemas.enable", schemas)
 }
 
-/// Positions have a topic of each test's own: a transaction that one test's killed pipe left open
-/// would hold up the start of another's until its time is over.
 fn worker(kafka: &Kafka) -> Properties {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    Properties::default()
-        .with("bootstrap.servers", kafka.bootstrap())
-        .with(
-            "offset.storage.topic",
-            format!("offsets-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
-        )
-        .with("offset.flush.interval.ms", 500)
+    files::bare_worker(&kafka.bootstrap())
 }
 
 /// A connector with today's names; the database's name is the prefix, the slot and the name.
 fn connector(database: &Database<'_>, tables: &str) -> Properties {
-    Properties::default()
-        .with("name", &database.name)
-        .with(
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        )
-        .with("topic.prefix", &database.name)
-        .with("slot.name", &database.name)
-        .with("database.hostname", "127.0.0.1")
-        .with("database.port", database.server.port())
-        .with("database.user", SUPERUSER.0)
-        .with("database.password", SUPERUSER.1)
-        .with("database.dbname", &database.name)
-        .with("table.include.list", tables)
+    files::bare_connector(database, tables)
         .with("slot.max.retries", 1)
         .with("slot.retry.delay.ms", 200)
         .with("retriable.restart.connector.wait.ms", 300)

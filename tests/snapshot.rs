@@ -435,7 +435,7 @@ mod resumed {
     use tests::judge::{self, Format, Record};
     use tests::kafka::{self, Kafka};
     use tests::penstock::Penstock;
-    use tests::postgres::{Database, Postgres, SUPERUSER, Stop, Version};
+    use tests::postgres::{Database, Postgres, Stop, Version};
     use tests::{Properties, eventually};
 
     const SOON: Duration = Duration::from_secs(60);
@@ -516,33 +516,15 @@ mod resumed {
         port: u16,
         tables: &[&str],
     ) -> (Properties, Properties) {
-        let json = "org.apache.kafka.connect.json.JsonConverter";
-        let worker = Properties::default()
-            .with("bootstrap.servers", kafka.bootstrap())
+        let worker = tests::files::worker(&kafka.bootstrap())
             .with("offset.storage.topic", format!("offsets-{}", database.name))
-            .with("offset.flush.interval.ms", 300)
-            .with("key.converter", json)
-            .with("key.converter.schemas.enable", "false")
-            .with("value.converter", json)
-            .with("value.converter.schemas.enable", "false");
+            .with("offset.flush.interval.ms", 300);
         let tables: Vec<String> = tables
             .iter()
             .map(|table| format!("public.{table}"))
             .collect();
-        let connector = Properties::default()
-            .with("name", &database.name)
-            .with(
-                "connector.class",
-                "io.debezium.connector.postgresql.PostgresConnector",
-            )
-            .with("topic.prefix", &database.name)
-            .with("slot.name", &database.name)
-            .with("database.hostname", "127.0.0.1")
+        let connector = tests::files::bare_connector(database, &tables.join(","))
             .with("database.port", port)
-            .with("database.user", SUPERUSER.0)
-            .with("database.password", SUPERUSER.1)
-            .with("database.dbname", &database.name)
-            .with("table.include.list", tables.join(","))
             .with("publish.via.partition.root", "true")
             .with("slot.max.retries", 20)
             .with("slot.retry.delay.ms", 200)

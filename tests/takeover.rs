@@ -9,9 +9,9 @@ use tests::connect::Connect;
 use tests::judge::{self, Format, Record};
 use tests::kafka::{self, Kafka};
 use tests::penstock::Penstock;
-use tests::postgres::{Database, Postgres, SUPERUSER, Version};
+use tests::postgres::{Database, Postgres, Version};
 use tests::registry::Registry;
-use tests::{Properties, eventually};
+use tests::{Properties, eventually, files};
 
 const SOON: Duration = Duration::from_secs(300);
 const GROUP: &str = "connect";
@@ -50,20 +50,9 @@ fn converters(registry: &Registry) -> Properties {
 
 /// A connector whose name, prefix and slot are the database's name.
 fn connector(database: &Database<'_>) -> Properties {
-    Properties::default()
-        .with("name", &database.name)
-        .with(
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        )
+    files::bare_connector(database, "")
+        .without("table.include.list")
         .with("plugin.name", "pgoutput")
-        .with("topic.prefix", &database.name)
-        .with("slot.name", &database.name)
-        .with("database.hostname", "127.0.0.1")
-        .with("database.port", database.server.port())
-        .with("database.user", SUPERUSER.0)
-        .with("database.password", SUPERUSER.1)
-        .with("database.dbname", &database.name)
         .with("poll.interval.ms", 50)
         .with("slot.retry.delay.ms", 1000)
 }

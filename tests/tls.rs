@@ -6,13 +6,13 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tests::Properties;
 use tests::certificates::Certificates;
 use tests::judge::{self, Format};
 use tests::kafka::{self, Kafka};
 use tests::penstock::Penstock;
 use tests::postgres::{Database, Postgres, SUPERUSER, Version};
 use tests::registry::Registry;
+use tests::{Properties, files};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -145,24 +145,11 @@ fn worker(servers: &Servers) -> Properties {
 }
 
 fn connector(servers: &Servers, database: &Database<'_>) -> Properties {
-    Properties::default()
-        .with("name", &database.name)
-        .with(
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        )
-        .with("topic.prefix", &database.name)
-        .with("slot.name", &database.name)
-        .with("database.hostname", "127.0.0.1")
-        .with("database.port", database.server.port())
-        .with("database.user", SUPERUSER.0)
-        .with("database.password", SUPERUSER.1)
-        .with("database.dbname", &database.name)
+    files::bare_connector(database, "public.t")
         .with("database.sslmode", "verify-full")
         .with("database.sslrootcert", servers.certificates.path("ca.pem"))
         .with("database.sslcert", servers.certificates.path("client.pem"))
         .with("database.sslkey", servers.certificates.path("client.key"))
-        .with("table.include.list", "public.t")
 }
 
 fn table(servers: &'static Servers, name: &str) -> Database<'static> {
