@@ -135,7 +135,7 @@ pub fn positions(data: &[u8]) {
         return;
     };
     let copied = offsets::copied(data);
-    let value = offsets::value(&stored, offsets::home(data), copied.as_ref());
+    let value = offsets::value(&stored, "", offsets::home(data), copied.as_ref());
     assert_eq!(offsets::parse(&value), Ok(stored));
     assert_eq!(offsets::copied(&value), copied);
     assert_eq!(offsets::home(&value), offsets::home(data));

@@ -286,6 +286,7 @@ impl Capture {
         let mut pipe = Penstock::standalone(&worker, &[&connector]);
         // The slot is active while the snapshot is read, too.
         pipe.wait_for(&["snapshot is complete"], SOON);
+        Log::begin(&database);
         database.script(&self.stream);
         let bootstrap = kafka.bootstrap();
         // Transforms may have renamed any of them.
@@ -294,7 +295,14 @@ impl Capture {
         let records = records.unwrap_or_else(|error| panic!("{error}\n{}", pipe.log()));
         assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
         let positions = judge::read(&bootstrap, "penstock-offsets", Format::Json, 1, SOON);
-        check_positions(&positions);
+        let captured = self.captured();
+        let has = |kind: &str| {
+            captured
+                .iter()
+                .any(|record| captured_offset(record).get("messageType") == Some(&kind.into()))
+        };
+        let log = Log::end(&database, has("TRUNCATE"), has("MESSAGE"));
+        check_positions(&positions, &records, &captured, &log);
         (database, records)
     }
 
@@ -424,40 +432,187 @@ fn header_text(name: &str, hex: Option<&str>) -> Option<String> {
     Some(format!("{name}={}", value.unwrap_or("-")))
 }
 
-/// Every position has the members that Debezium's has in the same state, and the last one lies
-/// behind a transaction.
-fn check_positions(positions: &[Record]) {
-    let stored: Vec<_> = positions
-        .iter()
-        .map(|position| {
-            let key = position.key[1].as_object().expect("a source partition");
-            assert_eq!(
-                key.iter().collect::<Vec<_>>(),
-                [(&"server".to_owned(), &json!("srv"))]
-            );
-            position.value.as_object().expect("a source offset")
+/// A position as it is compared: the members that Debezium would have, and whose it is.
+type Offset = BTreeMap<String, Value>;
+
+/// An offset as the capture has it, `{name=value, …}`, with the types that Connect stores.
+fn captured_offset(record: &Value) -> Offset {
+    let text = record["sourceOffset"].as_str().expect("an offset");
+    let members = text.trim_matches(['{', '}']).split(", ");
+    members
+        .map(|member| {
+            let (name, value) = member.split_once('=').expect("name=value");
+            let typed = match value.parse::<i64>() {
+                Ok(number) if name != "transaction_id" => number.into(),
+                _ if ["true", "false"].contains(&value) => (value == "true").into(),
+                _ => Value::from(value),
+            };
+            (collection_name(name), typed)
         })
-        .collect();
-    for offset in &stored {
-        // What of it is ours alone, Debezium passes over.
-        let expected: &[&str] = if offset.contains_key("snapshot") {
-            assert_eq!(offset["snapshot"], "INITIAL");
-            &[
-                "last_snapshot_record",
-                "lsn",
-                "snapshot_completed",
-                "ts_usec",
-            ]
-        } else {
-            &["lsn", "lsn_proc", "messageType", "ts_usec"]
-        };
-        for name in expected {
-            assert!(offset.contains_key(*name), "{name}: {offset:?}");
+        .collect()
+}
+
+/// Logical messages are counted under a Java object that says where it lies.
+fn collection_name(member: &str) -> String {
+    member.split('@').next().expect("one part").to_owned()
+}
+
+/// What a slot of the judge's own says of the script, by PostgreSQL's own decoder.
+#[derive(Debug, Default)]
+struct Log {
+    /// Those with changes or messages: xid, end of the commit record, commit time in us.
+    transactions: Vec<(i64, i64, i64)>,
+    /// Ends of the messages outside of transactions.
+    messages: Vec<i64>,
+}
+
+impl Log {
+    fn slot(database: &Database<'_>) -> String {
+        format!("judge_{}", database.name)
+    }
+
+    /// From here on.
+    fn begin(database: &Database<'_>) {
+        let slot = Self::slot(database);
+        let sql = format!("SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')");
+        database.query(&sql);
+    }
+
+    /// What happened since; `truncated` and `messages`: whether these count as changes.
+    fn end(database: &Database<'_>, truncated: bool, messages: bool) -> Self {
+        let slot = Self::slot(database);
+        let rows = database.rows(&format!(
+            "SELECT lsn - '0/0' AS lsn, xid::text::bigint AS xid, left(data, 400) AS data,
+                    CASE WHEN data LIKE 'COMMIT%' THEN (extract(epoch FROM
+                      substring(data FROM 'at (.*)\\)')::timestamptz) * 1000000)::bigint END AS at
+               FROM pg_logical_slot_get_changes('{slot}', NULL, NULL, 'include-timestamp', '1')"
+        ));
+        database.query(&format!("SELECT pg_drop_replication_slot('{slot}')"));
+        let (mut log, mut changed) = (Self::default(), false);
+        for row in rows {
+            let number = |name: &str| row[name].as_i64().expect("a number");
+            let data = row["data"].as_str().expect("a text");
+            if data.starts_with("BEGIN") {
+                changed = false;
+            } else if data.starts_with("COMMIT") {
+                if changed {
+                    log.transactions
+                        .push((number("xid"), number("lsn"), number("at")));
+                }
+            } else if data.starts_with("message: transactional: 0") {
+                if messages {
+                    log.messages.push(number("lsn"));
+                }
+            } else if data.starts_with("message:") {
+                changed |= messages;
+            } else {
+                changed |= truncated || !data.contains(": TRUNCATE:");
+            }
+        }
+        log
+    }
+}
+
+/// Every position that was stored is one of those that Debezium has in the same state, value by
+/// value; LSNs, xids and times are those of the judge's own look at the log. Ours lie behind a
+/// COMMIT: without transaction metadata, Debezium has such a one only beside a heartbeat.
+fn check_positions(positions: &[Record], records: &[Record], captured: &[Value], log: &Log) {
+    let offsets: Vec<Offset> = captured.iter().map(captured_offset).collect();
+    let is_snapshot = |offset: &Offset| offset.contains_key("snapshot");
+    // The last of each transaction, and those of messages outside of any.
+    let mut last_of: Vec<(&Value, Offset)> = Vec::new();
+    let mut alone: Vec<&Offset> = Vec::new();
+    for offset in offsets.iter().filter(|offset| !is_snapshot(offset)) {
+        match offset.get("txId") {
+            None => alone.push(offset),
+            Some(xid) => match last_of.last_mut() {
+                Some((of, last)) if *of == xid => offset.clone_into(last),
+                _ => last_of.push((xid, offset.clone())),
+            },
         }
     }
-    let last = stored.last().expect("a position");
-    assert_eq!(last["messageType"], "COMMIT");
-    assert_eq!(last["lsn_proc"], last["lsn_commit"]);
+    assert_eq!(last_of.len(), log.transactions.len(), "{log:?}");
+    assert_eq!(alone.len(), log.messages.len(), "{log:?}");
+    let with = |offset: &Offset, changes: &[(&str, Value)]| -> Value {
+        let mut offset = offset.clone();
+        offset.extend(
+            changes
+                .iter()
+                .map(|(name, to)| ((*name).to_owned(), to.clone())),
+        );
+        json!(offset)
+    };
+    let lsns = |lsn: i64| ["lsn", "lsn_proc", "lsn_commit"].map(|name| (name, json!(lsn)));
+    let mut expected = Vec::new();
+    for ((_, offset), &(xid, end, at)) in last_of.iter().zip(&log.transactions) {
+        let mut changes = lsns(end).to_vec();
+        changes.push(("messageType", json!("COMMIT")));
+        changes.push(("txId", json!(xid)));
+        changes.push(("ts_usec", json!(at)));
+        if offset.contains_key("transaction_id") {
+            changes.push(("transaction_id", json!(xid.to_string())));
+        }
+        expected.push(with(offset, &changes));
+    }
+    let commits = expected.len();
+    for (offset, &end) in alone.iter().zip(&log.messages) {
+        let before = log
+            .transactions
+            .iter()
+            .rfind(|(_, commit, _)| *commit < end);
+        let at = before.map_or(0, |(_, _, at)| *at);
+        let mut changes = lsns(end).to_vec();
+        changes.push(("ts_usec", json!(at)));
+        expected.push(with(offset, &changes));
+    }
+    // All of a snapshot have one LSN and one transaction.
+    let copied = records.iter().find_map(|record| {
+        let source = record.source();
+        (record.op() == Some("r")).then(|| (source["lsn"].clone(), source["txId"].clone()))
+    });
+
+    let mut matched = 0;
+    for position in positions {
+        assert_eq!(position.key, json!(["golden", { "server": "srv" }]));
+        let members = position.value.as_object().expect("a source offset");
+        // What of it is ours alone, Debezium passes over.
+        let ours: Offset = members
+            .iter()
+            .filter(|(name, _)| !name.starts_with("penstock_"))
+            .map(|(name, value)| (collection_name(name), value.clone()))
+            .collect();
+        let shown = json!(ours);
+        if is_snapshot(&ours) {
+            let (lsn, xid) = copied
+                .clone()
+                .unwrap_or((ours["lsn"].clone(), ours["txId"].clone()));
+            let changes = [
+                ("lsn", lsn),
+                ("txId", xid),
+                ("ts_usec", ours["ts_usec"].clone()),
+            ];
+            let theirs = offsets.iter().filter(|offset| is_snapshot(offset));
+            let mut theirs = theirs.map(|offset| with(offset, &changes));
+            assert!(theirs.any(|their| their == shown), "{shown}");
+        } else if let Some(at) = expected.iter().position(|their| *their == shown) {
+            matched += usize::from(at < commits);
+        } else {
+            // A keepalive moved it: nothing of ours ends there, and nothing was counted.
+            let lsn = ours["lsn"].as_i64().expect("a number");
+            let known = expected.iter().any(|their| their["lsn"] == lsn);
+            assert!(!known, "{shown} is none of {expected:#?}");
+            let mut plain: Offset = lsns(lsn).map(|(name, to)| (name.to_owned(), to)).into();
+            plain.insert("messageType".to_owned(), json!("COMMIT"));
+            for name in ["txId", "ts_usec"] {
+                plain.extend(ours.get(name).map(|to| (name.to_owned(), to.clone())));
+            }
+            assert_eq!(shown, json!(plain));
+        }
+    }
+    assert!(
+        matched > 0,
+        "no position behind a transaction: {positions:?}"
+    );
 }
 
 /// Takes a column out of payloads and schemas.

@@ -65,6 +65,10 @@ pub(super) struct Keeper {
     stored_at: Instant,
     /// The server waits for the position: it shuts down.
     urgent: bool,
+    /// What transaction metadata has counted when the position beside it was reached: members of
+    /// the stored offset.
+    counts: String,
+    counted_at: Option<StreamPosition>,
     /// A snapshot is owed: whatever is stored says so.
     owed: Option<Owed>,
     /// Changes appended when the last commit was made.
@@ -98,6 +102,8 @@ impl Keeper {
             stored: None,
             stored_at: net::now(),
             urgent: false,
+            counts: String::new(),
+            counted_at: None,
             owed: None,
             committed_events: 0,
             confirmed: Lsn(0),
@@ -125,6 +131,13 @@ impl Keeper {
             let token = outlet.mark();
             self.ledger.push(token, position);
         }
+    }
+
+    /// With transaction metadata: what was counted of a transaction up to `position`.
+    pub(super) fn count(&mut self, position: StreamPosition, xid: u32, orders: &[(String, i64)]) {
+        self.counts.clear();
+        offsets::put_counts(xid, orders, &mut self.counts);
+        self.counted_at = Some(position);
     }
 
     /// The server has nothing for us before `lsn`; with `urgent` it wants to hear so.
@@ -285,7 +298,12 @@ impl Keeper {
             }),
             None => Stored::Stream(position),
         };
-        self.put(outlet, &stored, owed.map(|owed| &owed.copied))
+        let counts = if self.counted_at == Some(position) {
+            &self.counts
+        } else {
+            ""
+        };
+        self.put(outlet, &stored, counts, owed.map(|owed| &owed.copied))
     }
 
     /// Appends the record of a snapshot's beginning or end, or of how far it has come.
@@ -295,20 +313,21 @@ impl Keeper {
         position: SnapshotPosition,
         copied: Option<&Copied>,
     ) -> Result<(), Error> {
-        self.put(outlet, &Stored::Snapshot(position), copied)
+        self.put(outlet, &Stored::Snapshot(position), "", copied)
     }
 
     fn put(
         &self,
         outlet: &mut Outlet,
         stored: &Stored,
+        counts: &str,
         copied: Option<&Copied>,
     ) -> Result<(), Error> {
         outlet.plain(
             self.topic,
             self.partition,
             &self.key,
-            &offsets::value(stored, self.home, copied),
+            &offsets::value(stored, counts, self.home, copied),
         )
     }
 

@@ -234,6 +234,7 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         stream.beat(pipe).await?;
         stream.look_at_wal(pipe).await?;
         let position = stream.position();
+        stream.count(pipe, position);
         pipe.keeper.advance(&mut pipe.outlet, position)?;
         let now = net::now();
         stream.listen(now)?;
@@ -345,14 +346,19 @@ impl Stream {
                         .as_ref()
                         .map_or(0, |transaction| transaction.xid);
                     let ts_us = commit.committed_at + UNIX_TO_PG_US;
+                    let position = StreamPosition::commit(commit.end_lsn, xid, ts_us);
                     if pipe.config.capture.transaction_metadata
                         && let Some(transaction) = transaction
                     {
                         let end = (xid, commit.end_lsn.0, ts_us);
                         let Pipe {
-                            notices, outlet, ..
+                            notices,
+                            outlet,
+                            keeper,
+                            ..
                         } = &mut *pipe;
                         notices.end(outlet, end, &transaction.orders)?;
+                        keeper.count(position, xid, &transaction.orders);
                     }
                     self.committed_us = ts_us;
                     // Whatever was sent of it before, this transaction is complete.
@@ -360,10 +366,7 @@ impl Stream {
                     self.last_commit = Some(commit.end_lsn);
                     self.between = commit.end_lsn;
                     self.received = self.received.max(commit.end_lsn);
-                    pipe.keeper.reached(
-                        &mut pipe.outlet,
-                        StreamPosition::commit(commit.end_lsn, xid, ts_us),
-                    );
+                    pipe.keeper.reached(&mut pipe.outlet, position);
                 }
                 Incoming::Keepalive(keepalive) => {
                     self.received = self.received.max(keepalive.wal_end);
@@ -397,6 +400,10 @@ impl Stream {
                     }
                 }
                 Incoming::Message { lsn, message } => {
+                    // Behind the limit, it comes again when the stream goes on from there.
+                    if !message.transactional && self.until.is_some_and(|until| lsn > until) {
+                        return Ok(Pause::Reached);
+                    }
                     if pipe.takes_message(message.prefix) {
                         if !pipe.notices.is_ready(Of::Message) {
                             return Ok(Pause::Notice(Of::Message));
@@ -411,6 +418,9 @@ impl Stream {
                     if !message.transactional {
                         // It belongs to no transaction, so its own end is a position.
                         self.last_commit = Some(lsn);
+                        self.between = self.between.max(lsn);
+                        let position = StreamPosition::message(lsn, self.committed_us);
+                        pipe.keeper.reached(&mut pipe.outlet, position);
                     }
                 }
                 Incoming::Nothing => {}
@@ -740,6 +750,16 @@ impl Stream {
         })
     }
 
+    /// With transaction metadata: what was counted up to a position inside the transaction.
+    fn count(&self, pipe: &mut Pipe, position: Option<StreamPosition>) {
+        if let (Some(position), Some(transaction)) = (position, &self.transaction)
+            && pipe.config.capture.transaction_metadata
+        {
+            pipe.keeper
+                .count(position, transaction.xid, &transaction.orders);
+        }
+    }
+
     /// Puts a status update when one is due, or the confirmed position has moved.
     fn report(&mut self, keeper: &Keeper, interval: Duration, now: Instant) {
         if now >= self.status_at || keeper.has_moved() {
@@ -837,7 +857,9 @@ impl Stream {
 
     /// Sends what was appended, stores and confirms the position, and says good-bye.
     async fn stop(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
-        pipe.settle(self.position()).await?;
+        let position = self.position();
+        self.count(pipe, position);
+        pipe.settle(position).await?;
         self.put_status(pipe.keeper.confirmed());
         self.connection.session.terminate(&mut self.out);
         while !self.out.is_empty() {

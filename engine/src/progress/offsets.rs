@@ -138,10 +138,27 @@ impl StreamPosition {
         }
     }
 
+    /// A logical message that belongs to no transaction was sent; it ends at `end`.
+    #[must_use]
+    pub fn message(end: Lsn, ts_us: i64) -> Self {
+        Self {
+            lsn: end,
+            commit: Some(end),
+            tx_id: None,
+            ts_us,
+            events_at_lsn: 0,
+            kind: MessageType::Message,
+        }
+    }
+
     /// Whether the position lies inside a transaction.
     #[must_use]
     pub fn is_inside(&self) -> bool {
-        !matches!(self.kind, MessageType::Commit)
+        match self.kind {
+            MessageType::Commit => false,
+            MessageType::Message => self.tx_id.is_some(),
+            _ => true,
+        }
     }
 }
 
@@ -154,9 +171,25 @@ pub fn key(connector: &str, topic_prefix: &str) -> Vec<u8> {
     format!("[{name},{{\"server\":{prefix}}}]").into_bytes()
 }
 
-/// The value of the connector's offset, with `home` and what is `copied` behind it.
+/// What `provide.transaction.metadata` has counted so far, as members of an offset: `xid` is a text
+/// there. `orders` are the events of each table.
+pub fn put_counts(xid: u32, orders: &[(String, i64)], members: &mut String) {
+    let _ = write!(members, ",\"transaction_id\":\"{xid}\"");
+    for (table, order) in orders {
+        let name = Value::from(format!("transaction_data_collection_order_{table}"));
+        let _ = write!(members, ",{name}:{order}");
+    }
+}
+
+/// The value of the connector's offset, with the members of [`put_counts`], `home` and what is
+/// `copied` behind it.
 #[must_use]
-pub fn value(stored: &Stored, home: Option<Home>, copied: Option<&Copied>) -> Vec<u8> {
+pub fn value(
+    stored: &Stored,
+    counts: &str,
+    home: Option<Home>,
+    copied: Option<&Copied>,
+) -> Vec<u8> {
     let mut json = String::with_capacity(240);
     match stored {
         Stored::Snapshot(at) => {
@@ -185,7 +218,7 @@ pub fn value(stored: &Stored, home: Option<Home>, copied: Option<&Copied>) -> Ve
                 let _ = write!(json, ",\"lsn_events_processed\":{}", at.events_at_lsn);
             }
             put_tx_id(&mut json, at.tx_id);
-            let _ = write!(json, ",\"ts_usec\":{}}}", at.ts_us);
+            let _ = write!(json, ",\"ts_usec\":{}{counts}}}", at.ts_us);
         }
     }
     if let Some(home) = home {
@@ -205,7 +238,7 @@ pub fn value(stored: &Stored, home: Option<Home>, copied: Option<&Copied>) -> Ve
         // As text: Kafka Connect refuses offsets whose members have members.
         let _ = write!(json, ",\"{COPIED}\":{}", Value::from(copied.text()));
         if let Some(inside) = &copied.inside {
-            let inside = value(&Stored::Stream(*inside), None, None);
+            let inside = value(&Stored::Stream(*inside), "", None, None);
             let inside = String::from_utf8_lossy(&inside);
             let _ = write!(json, ",\"{INSIDE}\":{}", Value::from(inside));
         }
@@ -299,6 +332,7 @@ pub fn parse(value: &[u8]) -> Result<Stored, String> {
     // Before 3.7 the count was not stored. One is certain; more may be sent again, none is lost.
     let events_at_lsn = match kind {
         MessageType::Commit | MessageType::Begin => 0,
+        MessageType::Message if tx_id.is_none() => 0,
         _ => long("lsn_events_processed").map_or(1, i64::cast_unsigned),
     };
     let commit = lsn_of("lsn_commit");
@@ -349,8 +383,8 @@ mod tests {
                 completed: false,
             }),
         ] {
-            assert_eq!(parse(&value(&stored, None, None)), Ok(stored));
-            assert_eq!(home(&value(&stored, None, None)), None);
+            assert_eq!(parse(&value(&stored, "", None, None)), Ok(stored));
+            assert_eq!(home(&value(&stored, "", None, None)), None);
             let at_home = Home {
                 system_id: u64::MAX,
                 timeline: 3,
@@ -360,7 +394,7 @@ mod tests {
                 inside: Some(inside),
                 ..Copied::default()
             };
-            let value = value(&stored, Some(at_home), Some(&so_far));
+            let value = value(&stored, "", Some(at_home), Some(&so_far));
             assert_eq!((parse(&value), home(&value)), (Ok(stored), Some(at_home)));
             assert_eq!(copied(&value), Some(so_far));
             let members: Value = serde_json::from_slice(&value).unwrap();
