@@ -1,7 +1,7 @@
 # make demo     the bike store, live: PostgreSQL of its own, embedded broker and registry (ARGS=…)
 # make test     everything, against real PostgreSQL and Apache Kafka; what .ci/run runs
 # make differential   random tables and changes through us and the real Debezium (SEEDS=1..100)
-# make takeover   from Debezium to us and back, with the slow cases
+# make takeover   from Debezium to us and back
 # make bench    what it carries, beside pg_recvlogical (AGAINST=pg_recvlogical,debezium SUITE=figure ROWS=5000000 PAIRS=3)
 # make bench-instructions  what a row costs in each room, counted, against docs/measurements (RECORD=1 writes it)
 # make torture  faults of every peer and 200 kills, held against a history (KILLS=200 SEED=1)
@@ -51,11 +51,10 @@ differential:
 	$(CARGO) build --bin penstock
 	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock SEEDS=$(SEEDS) PARALLEL=$(PARALLEL) $(CARGO) test -q -p tests --test differential -- --nocapture
 
-# tests/takeover.rs with its slow case: the middle of a transaction.
 takeover:
 	@$(INSTALL) rust postgres judges kafka-4.3.1 debezium
 	$(CARGO) build --bin penstock
-	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test -q -p tests --test takeover -- --include-ignored
+	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test -q -p tests --test takeover
 
 bench:
 	@$(INSTALL) rust postgres kafka-4.3.1 $(if $(findstring debezium,$(AGAINST)),debezium)

@@ -91,6 +91,26 @@ impl<'s> Numbers<'s> {
 }
 
 #[test]
+fn a_message_outside_of_transactions_comes_once() {
+    let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "alone");
+    let topic = format!("{}.message", it.database.name);
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    let say = "SELECT pg_logical_emit_message(false, 'prefix', 'said once')";
+    it.database.query(say);
+    let read = |count| judge::read(&it.bootstrap, &topic, Format::Json, count, SOON);
+    assert_eq!(read(1).len(), 1);
+    pipe.kill();
+    let mut pipe = it.start();
+    it.database.query(say);
+    assert_eq!(read(2).len(), 2);
+    it.insert_and_see(&mut pipe);
+    let read = |count| judge::read(&it.bootstrap, &topic, Format::Json, count, SOON);
+    assert_eq!(read(2).len(), 2);
+    assert_eq!(pipe.terminate(), 0);
+}
+
+#[test]
 fn the_slot_follows_traffic_that_is_not_ours() {
     let server = hasty();
     let it = Numbers::new(server, Kafka::shared(kafka::NEWEST), "quiet");

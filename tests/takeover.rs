@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use engine::progress::offset_file;
 use tests::connect::Connect;
 use tests::judge::{self, Format, Record};
 use tests::kafka::{self, Kafka};
@@ -91,10 +92,33 @@ impl Numbers {
         };
         numbers.insert(rows);
         numbers.database.query(
-            "CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON numbers
-              FOR EACH ROW EXECUTE FUNCTION tell()",
+            // Deferred: in the order of the commits.
+            "CREATE CONSTRAINT TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON numbers
+              DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tell()",
         );
         numbers
+    }
+
+    /// A transaction of [`ROWS`] rows, during which another one commits a row.
+    fn insert_slowly(&self) {
+        let large = self.insertion(ROWS);
+        let sleeps = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event = 'PgSleep'",
+            self.database.name
+        );
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                self.database
+                    .query(&format!("BEGIN; {large} SELECT pg_sleep(1); COMMIT"))
+            });
+            eventually("the rows are written", SOON, || {
+                match self.database.query(&sleeps).as_str() {
+                    "1" => Ok(()),
+                    other => Err(other.to_owned()),
+                }
+            });
+            self.insert(1);
+        });
     }
 
     /// A connector whose name, prefix and slot are the database's name.
@@ -160,18 +184,18 @@ impl Numbers {
 
     /// Everything came once and in order, and nobody but the first has registered anything.
     fn check(&self, world: &World) {
-        self.check_doubled(world, None);
+        self.check_doubled(world, (0, 0));
     }
 
-    /// The same; `doubled`: behind that many events those from another one on come once more.
-    fn check_doubled(&self, world: &World, doubled: Option<(usize, usize)>) {
-        let mut wanted = self.truth();
-        if let Some((behind, from)) = doubled {
-            let again = wanted[from..].to_vec();
-            wanted.truncate(behind);
-            wanted.extend(again);
-        }
-        let records = self.read(world, wanted.len());
+    /// The same, but that behind so many events those from another one on come.
+    fn check_doubled(&self, world: &World, (behind, from): (usize, usize)) {
+        let truth = self.truth();
+        let wanted: Vec<_> = truth[..behind]
+            .iter()
+            .chain(&truth[from..])
+            .cloned()
+            .collect();
+        let records = self.read(world, records_of(&wanted));
         let came = happened(&records);
         if came != wanted {
             let pairs = came.iter().zip(&wanted);
@@ -226,6 +250,12 @@ impl Numbers {
             result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// How many records tell of these: each deletion has a tombstone behind it.
+fn records_of(happened: &[Happened]) -> usize {
+    let deletions = happened.iter().filter(|(op, _, _)| op == "d");
+    happened.len() + deletions.count()
 }
 
 /// What records tell, without tombstones.
@@ -345,8 +375,7 @@ fn in_the_middle_of_a_transaction() {
         .put(&slow(&connector))
         .expect("Connect takes it");
     await_debezium(&world.connect, &numbers.database);
-    numbers.insert(1);
-    numbers.insert(ROWS);
+    numbers.insert_slowly();
     numbers.await_growth(world, 0);
     world.connect.stop(name);
     let first = numbers.inside(world, 6, "Debezium");
@@ -377,48 +406,123 @@ fn killed_in_the_middle_of_a_transaction() {
     await_debezium(&connect, &numbers.database);
     numbers.insert(1);
     numbers.insert(ROWS);
-    numbers.await_growth(world, 0);
+    let inside = || -> Vec<Record> {
+        let bootstrap = world.kafka.bootstrap();
+        let stored = judge::read(&bootstrap, "killed-offsets", Format::Json, 0, SOON);
+        let theirs = stored.into_iter().filter(|record| {
+            record.value["messageType"] == "INSERT"
+                && record.value.get("penstock_timeline").is_none()
+        });
+        theirs.collect()
+    };
+    eventually("two positions within the transaction", SOON, || {
+        let stored = inside();
+        let mut pairs = stored.windows(2);
+        if pairs.any(|pair| pair[0].value["txId"] == pair[1].value["txId"]) {
+            Ok(())
+        } else {
+            Err(format!("{stored:?}"))
+        }
+    });
     drop(connect);
     let theirs = happened(&numbers.read(world, 7)).len();
     numbers.inside(world, 6, "Debezium");
 
-    let bytes = world.kafka.topic_bytes(&numbers.topic());
     // A reader waits for no longer than that for the transaction that nobody will end.
     let narrow = narrow(&connector).with("producer.override.transaction.timeout.ms", 5000);
     let mut pipe = Penstock::standalone(&worker(world, "killed"), &[&narrow]);
-    numbers.await_growth(world, bytes);
+    eventually(
+        "a part of the transaction is committed",
+        SOON,
+        || match judge::count(&world.kafka.bootstrap(), &numbers.topic()) {
+            (count, _) if count > theirs as u64 => Ok(()),
+            (count, _) => Err(count.to_string()),
+        },
+    );
     pipe.kill();
     let records = numbers.read(world, theirs);
     let ours = &records[theirs..];
     // The position that Debezium had stored: its next event is the first of ours.
-    let stored = judge::read(
-        &world.kafka.bootstrap(),
-        "killed-offsets",
-        Format::Json,
-        1,
-        SOON,
-    );
-    let stored = stored
-        .iter()
-        .filter(|record| record.key[0] == *name && record.value.get("penstock_timeline").is_none())
-        .next_back()
-        .expect("Debezium's position");
+    let stored = inside();
+    let stored = stored.last().expect("Debezium's position");
     let lsn = |record: &Record| record.source()["lsn"].clone();
     let next = records[..theirs]
         .iter()
         .rposition(|record| lsn(record) == stored.value["lsn_proc"])
         .expect("an event's position")
         + 1;
-    let doubled = (next < theirs).then_some((theirs, next));
 
     let connect = Connect::distributed(&world.kafka, "killed", &settings);
     connect.put(&connector).expect("Connect takes it");
     numbers.insert(2);
-    numbers.check_doubled(world, doubled);
+    numbers.check_doubled(world, (theirs, next));
     eprintln!(
         "Debezium sent {theirs} events and had stored the position behind {next}; penstock {} more",
         ours.len()
     );
+}
+
+/// A standalone worker's file, there and back, and there and back again. It follows Kafka, so that Debezium
+/// sends again what came behind it only if penstock is killed.
+#[test]
+fn by_the_offset_file_while_rows_are_written() {
+    let world = world();
+    let numbers = Numbers::new("file", 5);
+    let connector = numbers.connector();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("offsets.dat");
+    let settings = converters(&world.registry).with("offset.storage.file.filename", file.display());
+    let worker = worker(world, "of-a-standalone-penstock")
+        .with("offset.storage.file.filename", file.display());
+    let debezium = || {
+        let connect = Connect::standalone(&world.kafka, &settings, &connector);
+        await_debezium(&connect, &numbers.database);
+        connect
+    };
+    let mut connect = debezium();
+    numbers.while_written(|| {
+        let mut seen = numbers.read(world, 5 + MORE).len();
+        connect.terminate();
+        let mut pipe = Penstock::standalone(&worker, &[&connector]);
+        seen = numbers.read(world, seen + 2 * MORE).len();
+        assert!(!pipe.log().contains("snapshot"), "{}", pipe.log());
+        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+        seen = numbers.read(world, seen).len();
+        connect = debezium();
+        numbers.read(world, seen + MORE);
+    });
+    numbers.check(world);
+    connect.terminate();
+
+    let rare = worker
+        .with("offset.flush.interval.ms", 2000)
+        .with("producer.transaction.timeout.ms", 5000);
+    let mut pipe = Penstock::standalone(&rare, &[&connector]);
+    for _ in 0..40 {
+        numbers.insert(1);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    pipe.kill();
+    let bytes = std::fs::read(&file).expect("the file");
+    let entries = offset_file::parse(&bytes).expect("Connect's format");
+    let name = &numbers.database.name;
+    let value = offset_file::find(&entries, name, name).expect("a position");
+    let filed: serde_json::Value = serde_json::from_slice(value).expect("JSON");
+    let records = numbers.read(world, 0);
+    let sent = happened(&records).len();
+    // The next of what was sent: it lies at a commit's end or behind.
+    let lsn = |lsn: &serde_json::Value| lsn.as_u64().expect("a number");
+    let events = records.iter().filter(|record| record.op().is_some());
+    let next = events
+        .take_while(|record| {
+            record.op() == Some("r") || lsn(&record.source()["lsn"]) < lsn(&filed["lsn_commit"])
+        })
+        .count();
+    let mut connect = debezium();
+    numbers.insert(2);
+    numbers.check_doubled(world, (sent, next));
+    connect.terminate();
+    eprintln!("penstock was killed {} events behind the file", sent - next);
 }
 
 #[test]

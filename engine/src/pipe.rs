@@ -10,6 +10,7 @@
 
 mod copying;
 mod error;
+mod follower;
 mod keeper;
 mod notices;
 mod outlet;
@@ -37,14 +38,16 @@ use crate::capture::catalog::{self, CapturedTable, Server, Slot, Types, Whereabo
 use crate::capture::client::{Client, Purpose, Streaming};
 use crate::capture::error::PgError;
 use crate::config::{
-    self, Config, Filter, LsnFlush, Operation, SnapshotMode, Source, TopicCreation, offset_file,
+    self, Config, Filter, LsnFlush, Operation, SnapshotMode, Source, TopicCreation,
 };
 use crate::encode::registry::RegistryError;
 use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::produce::{self, Driver, Isolation};
 use crate::progress::copied::Copied;
-use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosition};
+use crate::progress::offset_file;
+use crate::progress::offsets::{self, SnapshotPosition, Stored, StreamPosition};
+use follower::Follower;
 use keeper::{Keeper, Owed};
 use notices::Notices;
 use outlet::Outlet;
@@ -328,7 +331,7 @@ async fn connect(
         .producer()
         .partition(topic, Some(&key))
         .unwrap_or_default();
-    let keeper = Keeper::new(
+    let mut keeper = Keeper::new(
         topic,
         partition,
         key.clone(),
@@ -336,6 +339,10 @@ async fn connect(
         config.offsets.flush_interval,
         config.source.lsn_flush != LsnFlush::Manual,
     );
+    if let Some(file) = &config.offsets.file {
+        let interval = config.offsets.flush_interval;
+        keeper.follow_with(Follower::new(file, key.clone(), interval)?);
+    }
     let mut pipe = Pipe {
         registry: Registries::new(config, Rc::clone(&lasting.states))?,
         outlet: Outlet::new(config, driver, &run_id(), Rc::clone(&lasting.refusals)),
@@ -383,12 +390,12 @@ impl Pipe {
         self.set_replica_identities(&tables).await?;
         self.binary = self.may_ask_for_binary(&tables);
         // Behind the slot: a predecessor that still streamed from it has stored its last by now.
-        let (stored, copied) = match read_stored(&self.config, key).await? {
-            Some((stored, home, copied)) => (Some((stored, home)), copied),
-            None => (None, None),
-        };
-        let first = stored.is_none();
-        let (decision, slot) = self.decide(stored, slot, key).await?;
+        let found = read_stored(&self.config, key).await?;
+        let first = found.is_none();
+        let copied = found
+            .as_ref()
+            .and_then(|found| offsets::copied(&found.value));
+        let (decision, slot) = self.decide(found, slot, key).await?;
         let from = match decision {
             Decision::Snapshot { catch_up, because } => {
                 // Over a gap, what was copied before is worth nothing.
@@ -416,6 +423,7 @@ impl Pipe {
             }
         };
         if self.config.capture.snapshot_mode == SnapshotMode::InitialOnly {
+            self.keeper.settle_in_file().await?;
             tracing::info!(connector = self.config.name, "the snapshot is complete");
             return Ok(());
         }
@@ -499,12 +507,13 @@ impl Pipe {
     /// dropped where the tables are copied again.
     async fn decide(
         &mut self,
-        stored: Option<(Stored, Option<Home>)>,
+        found: Option<Found>,
         slot: Option<Slot>,
         key: &[u8],
     ) -> Result<(Decision, Option<Slot>), Error> {
         let source = &self.config.source;
-        let (stored, home) = stored.map_or((None, None), |(stored, home)| (Some(stored), home));
+        let stored = found.as_ref().map(|found| found.stored);
+        let home = found.as_ref().and_then(|found| offsets::home(&found.value));
         let mut client = Client::connect(source, Purpose::Replication, "penstock start").await?;
         let server = Whereabouts::ask(&mut client, &self.server, home).await?;
         let decision = resume::decide(&Case {
@@ -538,12 +547,15 @@ impl Pipe {
             _ => consistent = true,
         }
         client.close().await;
-        if let Some(Stored::Stream(position)) = stored
+        self.keeper.live_at(server.home);
+        if let Some(Found {
+            stored: Stored::Stream(position),
+            value,
+        }) = found
             && consistent
         {
-            self.keeper.resume(position);
+            self.keeper.resume(position, value);
         }
-        self.keeper.live_at(server.home);
         Ok((decision, kept))
     }
 
@@ -929,12 +941,16 @@ async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::
     Ok(topic)
 }
 
-/// The position that was stored last, and whose it is: in the topic, else in the file of a
-/// standalone worker.
-async fn read_stored(
-    config: &Config,
-    key: &[u8],
-) -> Result<Option<(Stored, Option<Home>, Option<Copied>)>, Error> {
+/// A stored position.
+struct Found {
+    stored: Stored,
+    /// As it is stored.
+    value: Vec<u8>,
+}
+
+/// The position that was stored last. The topic is the truth, but where a standalone Connect has
+/// gone on from the file since then.
+async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<Found>, Error> {
     let topic = &config.offsets.topic;
     let isolation = if mutant::is(Mutant::ReadUncommitted) {
         Isolation::ReadUncommitted
@@ -946,36 +962,52 @@ async fn read_stored(
         .into_iter()
         .rev()
         .find(|record| record.key.as_deref() == Some(key));
-    let unreadable = |from: &str, why: String| {
-        Error::fatal(
-            Blame::Data,
-            format!("the position of {} in {from}", config.name),
-            why,
-        )
+    let found = |from: &str, value: Vec<u8>| match offsets::parse(&value) {
+        Ok(stored) => Ok(Found { stored, value }),
+        Err(why) => Err(unreadable(config, from, why)),
     };
-    if let Some(record) = last {
-        let Some(value) = record.value else {
-            return Ok(None);
-        };
-        return offsets::parse(&value)
-            .map(|stored| Some((stored, offsets::home(&value), offsets::copied(&value))))
-            .map_err(|why| unreadable(topic, why));
-    }
+    let stored = match last.map(|record| record.value) {
+        // Somebody has removed it.
+        Some(None) => return Ok(None),
+        Some(Some(value)) => Some(found(topic, value)?),
+        None => None,
+    };
     let Some(file) = &config.offsets.file else {
-        return Ok(None);
+        return Ok(stored);
     };
+    let Some(value) = read_file(config, file)? else {
+        return Ok(stored);
+    };
+    let filed = found(file, value)?;
+    match stored {
+        Some(stored)
+            if offsets::home(&filed.value).is_some()
+                || !filed.stored.is_further(&stored.stored) =>
+        {
+            Ok(Some(stored))
+        }
+        _ => {
+            tracing::info!(file, "the position is taken over from the offset file");
+            Ok(Some(filed))
+        }
+    }
+}
+
+/// The connector's position in the file of a standalone worker.
+fn read_file(config: &Config, file: &str) -> Result<Option<Vec<u8>>, Error> {
     let bytes = match std::fs::read(file) {
-        Ok(bytes) if bytes.is_empty() => return Ok(None),
-        Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(file, error.to_string())),
+        bytes => bytes.map_err(|why| unreadable(config, file, why.to_string()))?,
     };
-    let entries = offset_file::parse(&bytes).map_err(|why| unreadable(file, why.to_string()))?;
+    let entries = offset_file::parse(&bytes);
+    let entries = entries.map_err(|why| unreadable(config, file, why.to_string()))?;
     let found = offset_file::find(&entries, &config.name, &config.encode.topic_prefix);
-    let Some(value) = found else { return Ok(None) };
-    let stored = offsets::parse(value).map_err(|why| unreadable(file, why))?;
-    tracing::info!(file, "the position is taken over from the offset file");
-    Ok(Some((stored, offsets::home(value), offsets::copied(value))))
+    Ok(found.map(<[u8]>::to_vec))
+}
+
+fn unreadable(config: &Config, from: &str, why: String) -> Error {
+    let what = format!("the position of {} in {from}", config.name);
+    Error::fatal(Blame::Data, what, why)
 }
 
 /// `skipped.operations` as bits; truncations where the property was not set.

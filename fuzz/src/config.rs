@@ -1,7 +1,7 @@
 //! Files from users, and one from Java.
 
-use engine::config::{Inspection, Pattern, Properties, Severity, offset_file};
-use engine::progress::offsets;
+use engine::config::{Inspection, Pattern, Properties, Severity};
+use engine::progress::{offset_file, offsets};
 
 /// Claims: what is read is written as ASCII, and reads back the same; a line that is added at the
 /// end, after a line end and a comment, adds one property and changes no other.

@@ -621,7 +621,7 @@ fn leave_out(value: &mut Value, column: &str) {
         Value::Object(members) => {
             let plain = !members.contains_key("schema") && !members.contains_key("field");
             if plain || members.contains_key(column) {
-                members.remove(column);
+                members.shift_remove(column);
             }
             members
                 .values_mut()

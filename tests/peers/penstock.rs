@@ -22,8 +22,12 @@ impl Penstock {
     /// Panics when the binary cannot be run.
     #[must_use]
     pub fn standalone(worker: &Properties, connectors: &[&Properties]) -> Self {
+        Self::with_files("standalone", worker, connectors)
+    }
+
+    fn with_files(verb: &str, worker: &Properties, connectors: &[&Properties]) -> Self {
         let directory = nursery::directory("penstock");
-        let mut arguments = vec!["standalone".to_owned()];
+        let mut arguments = vec![verb.to_owned()];
         let named = std::iter::once(("worker".to_owned(), worker)).chain(
             connectors
                 .iter()
@@ -37,6 +41,15 @@ impl Penstock {
         }
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         Self::spawn(directory, &arguments)
+    }
+
+    /// `penstock check` of the same files: its exit code, and what it says against them.
+    ///
+    /// Panics when it takes a minute.
+    #[must_use]
+    pub fn check(worker: &Properties, connectors: &[&Properties]) -> (i32, String) {
+        let mut check = Self::with_files("check", worker, connectors);
+        check.wait(Duration::from_secs(60))
     }
 
     /// Any command of the binary.

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 
-pub mod offset_file;
 pub mod properties;
 pub mod table;
 
@@ -866,7 +865,7 @@ pub struct Offsets {
     pub partitions: i32,
     /// `offset.storage.replication.factor`
     pub replication_factor: i16,
-    /// `offset.storage.file.filename`: read at the start, brought up to date at the end.
+    /// `offset.storage.file.filename`: read at the start, and kept up to date.
     pub file: Option<String>,
     /// `offset.flush.interval.ms`
     pub flush_interval: Duration,

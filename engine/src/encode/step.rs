@@ -392,11 +392,24 @@ fn put_integers<F: Form>(text: &[u8], shown: bool, out: &mut Vec<u8>) -> Done {
 
 /// Text is cut as text, bytes as bytes, after they were converted.
 fn put_cut<F: Form>(step: &Step, units: usize, text: &[u8], out: &mut Vec<u8>) -> Done {
-    if matches!(step, Step::Text) {
-        F::string(out, cut(text, units));
-        return Ok(());
-    }
-    match step.value(text)? {
+    let mut driver = Vec::new();
+    let value = match step {
+        Step::Text => {
+            F::string(out, cut(text, units));
+            return Ok(());
+        }
+        Step::Geometric(binary) => {
+            put_geometric(text, &mut driver);
+            Step::Opaque(*binary).value(&driver)?
+        }
+        Step::HstoreJson => {
+            let pairs = java_order(parse_hstore(text)?, |(key, _)| key);
+            put_hstore_json(&pairs, &mut driver);
+            Step::Text.value(&driver)?
+        }
+        _ => step.value(text)?,
+    };
+    match value {
         Value::Bytes(bytes) => F::bytes(out, &bytes[..units.min(bytes.len())]),
         Value::String(text) => F::string(out, cut(text.as_bytes(), units)),
         _ => step.text::<F>(text, out)?,
@@ -716,6 +729,10 @@ fn put_bytea<F: Form>(text: &[u8], binary: Binary, out: &mut Vec<u8>) -> Done {
     }
     match binary {
         Binary::Hex => F::string(out, hex),
+        Binary::Bytes if F::OMITS_NULLS => {
+            let bytes: Vec<u8> = hex.chunks_exact(2).map(hex_byte).collect();
+            F::bytes(out, &bytes);
+        }
         Binary::Bytes if F::WORDLESS => {
             super::form::put_length(out, hex.len() / 2);
             out.extend(hex.chunks_exact(2).map(hex_byte));

@@ -775,7 +775,7 @@ impl Copy {
     fn store(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
         let now = net::now();
         let position = self.seen.position;
-        let (keeper, outlet) = (&pipe.keeper, &mut pipe.outlet);
+        let (keeper, outlet) = (&mut pipe.keeper, &mut pipe.outlet);
         if pipe.config.sink.exactly_once {
             if now.duration_since(self.stored_at) >= COMMIT_EVERY && outlet.has_unmarked() {
                 keeper.put_snapshot(outlet, position, Some(&self.copied()))?;
@@ -807,7 +807,9 @@ impl Copy {
             let position = self.seen.position;
             pipe.keeper
                 .put_snapshot(&mut pipe.outlet, position, Some(&copied))?;
-            pipe.outlet.drain().await
+            pipe.outlet.drain().await?;
+            pipe.keeper.snapshot_stored();
+            pipe.keeper.settle_in_file().await
         };
         match tokio::time::timeout(STOP_WITHIN, stored).await {
             Ok(result) => result,

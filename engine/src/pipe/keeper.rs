@@ -8,15 +8,20 @@
 //! With exactly-once the first three are one Kafka transaction: it holds the records of one or many
 //! PostgreSQL transactions (or a part of one) and the position behind them; while it commits, the
 //! next one fills. Without, positions follow their records at `offset.flush.interval.ms`.
+//!
+//! Where the configuration names a standalone Connect's offset file, that stands between the last
+//! two (`follower.rs`).
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pgwire::lsn::Lsn;
 use tokio::time::Instant;
 
 use super::error::Error;
+use super::follower::Follower;
 use super::outlet::Outlet;
 use crate::mutant::{self, Mutant};
 use crate::net;
@@ -63,8 +68,11 @@ pub(super) struct Keeper {
     storing: Option<(u64, StreamPosition)>,
     stored: Option<StreamPosition>,
     stored_at: Instant,
-    /// The server waits for the position: it shuts down.
-    urgent: bool,
+    /// The server waits for this position to be confirmed: it shuts down.
+    urgent: Option<Lsn>,
+    /// The offset file that follows, and the value that was stored last.
+    follower: Option<Follower>,
+    value: Vec<u8>,
     /// What transaction metadata has counted when the position beside it was reached: members of
     /// the stored offset.
     counts: String,
@@ -101,7 +109,9 @@ impl Keeper {
             storing: None,
             stored: None,
             stored_at: net::now(),
-            urgent: false,
+            urgent: None,
+            follower: None,
+            value: Vec::new(),
             counts: String::new(),
             counted_at: None,
             owed: None,
@@ -111,16 +121,23 @@ impl Keeper {
         }
     }
 
+    /// What is stored is written to a file, too, before it is confirmed.
+    pub(super) fn follow_with(&mut self, follower: Follower) {
+        self.follower = Some(follower);
+    }
+
     /// Whose positions are stored from now on.
     pub(super) fn live_at(&mut self, home: Home) {
         self.home = Some(home);
     }
 
-    /// The position was stored by whoever ran before, and perhaps did not come to confirm it.
-    pub(super) fn resume(&mut self, position: StreamPosition) {
+    /// The position, and its value, was stored by whoever ran before, and perhaps did not come to
+    /// confirm it.
+    pub(super) fn resume(&mut self, position: StreamPosition, value: Vec<u8>) {
         self.newest = Some(position);
         self.stored = Some(position);
-        self.confirm(position);
+        self.value = value;
+        self.is_stored(position);
     }
 
     /// Everything before `position`, a transaction's end, was appended.
@@ -142,7 +159,9 @@ impl Keeper {
 
     /// The server has nothing for us before `lsn`; with `urgent` it wants to hear so.
     pub(super) fn keepalive(&mut self, outlet: &mut Outlet, lsn: Lsn, urgent: bool) {
-        self.urgent |= urgent;
+        if urgent {
+            self.urgent = self.urgent.max(Some(lsn));
+        }
         if self.newest.is_none_or(|newest| newest.lsn < lsn) {
             let position = StreamPosition::keepalive(lsn, self.newest.as_ref());
             self.newest = Some(position);
@@ -161,6 +180,11 @@ impl Keeper {
         inside: Option<StreamPosition>,
     ) -> Result<(), Error> {
         self.acknowledge(outlet);
+        if let Some(follower) = &mut self.follower
+            && let Some(written) = follower.advance(self.urgent.is_some())?
+        {
+            self.confirm(written);
+        }
         let now = net::now();
         if self.exactly_once {
             if self.storing.is_some() {
@@ -178,7 +202,8 @@ impl Keeper {
             } else {
                 self.newest.filter(|newest| {
                     outlet.has_unmarked()
-                        || (self.stored != Some(*newest) && (self.urgent || since >= self.pace()))
+                        || (self.stored != Some(*newest)
+                            && (self.urgent.is_some() || since >= self.pace()))
                 })
             };
             if let Some(position) = position {
@@ -193,7 +218,7 @@ impl Keeper {
         let Some(reached) = reached else {
             return Ok(());
         };
-        let due = self.urgent || now.duration_since(self.stored_at) >= self.pace();
+        let due = self.urgent.is_some() || now.duration_since(self.stored_at) >= self.pace();
         if self.storing.is_none() && self.stored != Some(reached) && due {
             self.put_stream(outlet, reached)?;
             self.storing = Some((outlet.mark(), reached));
@@ -234,13 +259,23 @@ impl Keeper {
         {
             self.storing = None;
             self.stored = Some(position);
-            self.urgent = false;
-            self.confirm(position);
+            self.is_stored(position);
+        }
+    }
+
+    /// Kafka has the position.
+    fn is_stored(&mut self, position: StreamPosition) {
+        match &mut self.follower {
+            None => self.confirm(position),
+            Some(follower) => follower.follow(Some(position), std::mem::take(&mut self.value)),
         }
     }
 
     /// The slot may forget what is before a position that is stored.
     fn confirm(&mut self, stored: StreamPosition) {
+        if self.urgent.is_some_and(|lsn| lsn <= stored.lsn) {
+            self.urgent = None;
+        }
         if let Some(lsn) = stored.confirmable()
             && self.confirms
             && lsn > self.confirmed
@@ -276,12 +311,20 @@ impl Keeper {
     /// The snapshot is complete, and everything is acknowledged. Positions before it mean nothing
     /// any more.
     pub(super) fn snapshot_taken(&mut self) {
+        self.snapshot_stored();
         self.owed = None;
         self.ledger = Ledger::default();
         self.newest = None;
         self.storing = None;
         self.stored = None;
         self.news = false;
+    }
+
+    /// Kafka has what was put of a snapshot last.
+    pub(super) fn snapshot_stored(&mut self) {
+        if let Some(follower) = &mut self.follower {
+            follower.follow(None, std::mem::take(&mut self.value));
+        }
     }
 
     fn put_stream(&mut self, outlet: &mut Outlet, position: StreamPosition) -> Result<(), Error> {
@@ -303,38 +346,59 @@ impl Keeper {
         } else {
             ""
         };
-        self.put(outlet, &stored, counts, owed.map(|owed| &owed.copied))
+        let copied = owed.map(|owed| &owed.copied);
+        self.value = offsets::value(&stored, counts, self.home, copied);
+        self.put(outlet)
     }
 
     /// Appends the record of a snapshot's beginning or end, or of how far it has come.
     pub(super) fn put_snapshot(
-        &self,
+        &mut self,
         outlet: &mut Outlet,
         position: SnapshotPosition,
         copied: Option<&Copied>,
     ) -> Result<(), Error> {
-        self.put(outlet, &Stored::Snapshot(position), "", copied)
+        self.value = offsets::value(&Stored::Snapshot(position), "", self.home, copied);
+        self.put(outlet)
     }
 
-    fn put(
-        &self,
-        outlet: &mut Outlet,
-        stored: &Stored,
-        counts: &str,
-        copied: Option<&Copied>,
-    ) -> Result<(), Error> {
-        outlet.plain(
-            self.topic,
-            self.partition,
-            &self.key,
-            &offsets::value(stored, counts, self.home, copied),
-        )
+    fn put(&self, outlet: &mut Outlet) -> Result<(), Error> {
+        outlet.plain(self.topic, self.partition, &self.key, &self.value)
     }
 
-    /// Sends and stores everything up to `inside`, or the newest position.
+    /// Sends and stores everything up to `inside`, or the newest position; in the file, too.
     ///
-    /// Errors: the producer's.
+    /// Errors: the producer's, the file's.
     pub(super) async fn settle(
+        &mut self,
+        outlet: &mut Outlet,
+        inside: Option<StreamPosition>,
+    ) -> Result<(), Error> {
+        self.settle_in_kafka(outlet, inside).await?;
+        self.settle_in_file().await
+    }
+
+    /// Writes what is stored to the file.
+    ///
+    /// Errors: the file's.
+    pub(super) async fn settle_in_file(&mut self) -> Result<(), Error> {
+        if let Some(follower) = &mut self.follower
+            && let Some(written) = follower.settle().await?
+        {
+            self.confirm(written);
+        }
+        Ok(())
+    }
+
+    /// Ready when the file has what it was given.
+    pub(super) fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.follower {
+            Some(follower) => follower.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    async fn settle_in_kafka(
         &mut self,
         outlet: &mut Outlet,
         inside: Option<StreamPosition>,
@@ -366,6 +430,12 @@ impl Keeper {
     /// When [`Self::advance`] has something to do although nothing happens; none: whatever it
     /// waits for is an event. `inside` as there.
     pub(super) fn deadline(&self, outlet: &Outlet, inside: bool) -> Option<Instant> {
+        let file = self.follower.as_ref().and_then(Follower::deadline);
+        let store = self.store_deadline(outlet, inside);
+        file.into_iter().chain(store).min()
+    }
+
+    fn store_deadline(&self, outlet: &Outlet, inside: bool) -> Option<Instant> {
         if self.storing.is_some() {
             return None;
         }

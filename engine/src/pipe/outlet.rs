@@ -307,9 +307,11 @@ impl Outlet {
         std::mem::swap(&mut self.key, &mut self.old_key);
         header.clear();
         table.encoder.key_header(old, &mut header)?;
+        // What is skipped is not counted.
+        let deletions = i64::from(self.skipped & super::bit(Operation::Delete) == 0);
         let transaction = source.transaction.map(|block| TransactionBlock {
-            total_order: block.total_order + 1,
-            collection_order: block.collection_order + 1,
+            total_order: block.total_order + deletions,
+            collection_order: block.collection_order + deletions,
             ..block
         });
         let create = Event {

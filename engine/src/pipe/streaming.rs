@@ -801,6 +801,7 @@ impl Stream {
         };
         let deadline = due.map_or(deadline, |due| due.min(deadline));
         let marked = pace.mark();
+        let keeper = &mut pipe.keeper;
         let mut drive = pin!(pipe.outlet.driver.drive());
         let mut stopped = pin!(pipe.shutdown.changed());
         let mut timer = pin!(tokio::time::sleep_until(deadline));
@@ -828,7 +829,7 @@ impl Stream {
                     Poll::Pending => {}
                 }
             }
-            if stopped.as_mut().poll(cx).is_ready() {
+            if stopped.as_mut().poll(cx).is_ready() || keeper.poll_file(cx).is_ready() {
                 progress = true;
             }
             if !progress && timer.as_mut().poll(cx).is_ready() {
@@ -941,8 +942,16 @@ fn row(
     } else {
         pipe.outlet.change(table, &event)?
     };
-    if events == Events::Two {
-        transaction.number(metadata, lsn, &table.name);
+    if events == Events::Two && metadata {
+        let name = table.name.clone();
+        // A deletion and a creation, of which each may be skipped.
+        match (pipe.skips(Operation::Delete), pipe.skips(Operation::Create)) {
+            (false, false) => {
+                transaction.number(metadata, lsn, &name);
+            }
+            (true, true) => transaction.uncount(&name),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -1048,6 +1057,15 @@ impl Transaction {
             total_order: self.order,
             collection_order: *order,
         })
+    }
+
+    /// Takes back the last [`Self::number`].
+    fn uncount(&mut self, table: &str) {
+        self.order -= 1;
+        if let Some((_, order)) = self.orders.iter_mut().find(|(name, _)| name == table) {
+            *order -= 1;
+        }
+        self.orders.retain(|(_, order)| *order > 0);
     }
 
     fn source(

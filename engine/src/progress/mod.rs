@@ -2,4 +2,5 @@
 
 pub mod copied;
 pub mod ledger;
+pub mod offset_file;
 pub mod offsets;

@@ -162,6 +162,21 @@ impl StreamPosition {
     }
 }
 
+impl Stored {
+    /// Whether this position is behind the other, on the same server.
+    #[must_use]
+    pub fn is_further(&self, other: &Self) -> bool {
+        let place = |stored: &Self| match stored {
+            Self::Snapshot(at) => (at.lsn, None),
+            Self::Stream(at) => {
+                let inside = at.is_inside().then_some((at.lsn, at.events_at_lsn));
+                (at.start(), inside)
+            }
+        };
+        place(self) > place(other)
+    }
+}
+
 /// The key of the connector's offset: `["<name>",{"server":"<topic.prefix>"}]`, as Connect's
 /// JsonConverter writes it, since compaction and partition depend on the bytes.
 #[must_use]
@@ -400,6 +415,41 @@ mod tests {
             let members: Value = serde_json::from_slice(&value).unwrap();
             let nested = |member: &Value| member.is_object() || member.is_array();
             assert!(!members.as_object().unwrap().values().any(nested));
+        }
+    }
+
+    #[test]
+    fn positions_have_an_order() {
+        let at = |lsn, commit, events_at_lsn| {
+            Stored::Stream(StreamPosition {
+                lsn: Lsn(lsn),
+                commit: Some(Lsn(commit)),
+                tx_id: Some(7),
+                ts_us: 0,
+                events_at_lsn,
+                kind: MessageType::Insert,
+            })
+        };
+        let commit = |lsn| Stored::Stream(StreamPosition::commit(Lsn(lsn), 7, 0));
+        let copied = Stored::Snapshot(SnapshotPosition {
+            lsn: Lsn(50),
+            tx_id: None,
+            ts_us: 0,
+            completed: true,
+        });
+        // An event may lie before a commit that came before it.
+        let rising = [
+            copied,
+            commit(100),
+            at(80, 100, 1),
+            at(120, 100, 1),
+            at(120, 100, 2),
+            commit(150),
+        ];
+        for (index, one) in rising.iter().enumerate() {
+            for (other, two) in rising.iter().enumerate() {
+                assert_eq!(one.is_further(two), index > other, "{one:?} {two:?}");
+            }
         }
     }
 

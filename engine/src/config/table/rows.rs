@@ -164,8 +164,8 @@ pub static WORKER: Section = Section {
         is("offset.storage.replication.factor", Kind::Int(-1, 32767), "-1",
             "Its replicas when we create it; -1: the broker's default.").theirs("3"),
         optional("offset.storage.file.filename", Kind::Text,
-            "Offset file of a standalone Connect worker: read once, as the place to start from, \
-            when the topic has no position."),
+            "Offset file of a standalone Connect worker: a place to start from, and kept up to date \
+            so that Connect can go on from it."),
         is("offset.flush.interval.ms", POSITIVE_LONG, "1000", "How often positions are written.")
             .theirs("60000"),
         is("offset.flush.timeout.ms", LONG, "5000", "How long a writing of positions may take.")

@@ -19,7 +19,11 @@
 //!
 //! Source: Java Object Serialization Specification, chapter 6; `java.util.HashMap.writeObject`.
 
-use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::{fmt, process};
 
 /// Key and value of one stored position, as Connect serialised them; no value: removed.
 pub type Entry<'b> = (&'b [u8], Option<&'b [u8]>);
@@ -144,6 +148,66 @@ pub fn find<'b>(entries: &[Entry<'b>], connector: &str, topic_prefix: &str) -> O
         .rev()
         .find(|(key, _)| is_wanted(key))
         .and_then(|&(_, value)| value)
+}
+
+/// Whether [`store`] can write there: whatever forbids it is found before it matters.
+///
+/// Errors: what the system says.
+pub fn check(path: &Path) -> io::Result<()> {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let beside = beside(path);
+    File::create(&beside)?;
+    fs::remove_file(beside)
+}
+
+/// Puts a position in its place in the file; the others stay. Whoever reads the file meanwhile, or
+/// after a crash, has all of it as it was or as it is.
+///
+/// Errors: the system's; [`Malformed`] where the file is none of Connect's.
+pub fn store(path: &Path, key: &[u8], value: &[u8]) -> io::Result<()> {
+    // The connectors of a process share the file.
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        before => before?,
+    };
+    let entries = parse(&before);
+    let mut entries = entries.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    put(&mut entries, key, value);
+    let mut after = Vec::with_capacity(before.len() + key.len() + value.len() + HEADER.len() + 64);
+    encode(&entries, &mut after);
+    let beside = beside(path);
+    let mut file = File::create(&beside)?;
+    if let Ok(old) = fs::metadata(path) {
+        file.set_permissions(old.permissions())?;
+    }
+    file.write_all(&after)?;
+    file.sync_all()?;
+    fs::rename(beside, path)
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", process::id()));
+    name.into()
+}
+
+/// In the place of every entry that has this key, however that is spaced, or behind all.
+fn put<'b>(entries: &mut Vec<Entry<'b>>, key: &'b [u8], value: &'b [u8]) {
+    let parsed = |key: &[u8]| serde_json::from_slice::<serde_json::Value>(key).ok();
+    let wanted = parsed(key);
+    let mut found = false;
+    for (of, entry) in entries.iter_mut() {
+        if *of == key || (wanted.is_some() && parsed(of) == wanted) {
+            *entry = Some(value);
+            found = true;
+        }
+    }
+    if !found {
+        entries.push((key, Some(value)));
+    }
 }
 
 /// What a later reference may point at.
@@ -285,6 +349,50 @@ mod tests {
         let mut again = Vec::new();
         encode(&entries, &mut again);
         assert_eq!(again, file);
+    }
+
+    #[test]
+    fn a_position_is_put_in_its_place() {
+        let directory = std::env::temp_dir().join(format!("penstock-file-{}", process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("offsets.dat");
+        check(&path).unwrap();
+        assert!(!path.exists());
+        let read = |path: &Path| {
+            let file = fs::read(path).unwrap();
+            let entries = parse(&file).unwrap().into_iter();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            entries
+                .map(|(key, value)| (text(key), value.map(text)))
+                .collect::<Vec<_>>()
+        };
+        // Not there yet; then empty, as Connect makes it.
+        store(&path, br#"["c",{"server":"s"}]"#, b"1").unwrap();
+        fs::write(&path, b"").unwrap();
+        store(&path, br#"["c",{"server":"s"}]"#, b"2").unwrap();
+        let mut spaced = Vec::new();
+        let others = (&br#"["d",{"server":"s"}]"#[..], None);
+        encode(
+            &[(br#"[ "c", {"server": "s"} ]"#, Some(b"3")), others],
+            &mut spaced,
+        );
+        fs::write(&path, spaced).unwrap();
+        store(&path, br#"["c",{"server":"s"}]"#, b"4").unwrap();
+        store(&path, br#"["e",{"server":"s"}]"#, b"5").unwrap();
+        let wanted = [
+            (r#"[ "c", {"server": "s"} ]"#, Some("4")),
+            (r#"["d",{"server":"s"}]"#, None),
+            (r#"["e",{"server":"s"}]"#, Some("5")),
+        ];
+        let wanted = wanted.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)));
+        assert_eq!(read(&path), wanted);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        // What is none of Connect's stays as it is.
+        fs::write(&path, b"something else").unwrap();
+        store(&path, b"k", b"v").unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), b"something else");
+        fs::remove_dir_all(&directory).unwrap();
+        check(&path).unwrap_err();
     }
 
     #[test]
