@@ -218,7 +218,6 @@ pub(crate) const BAD: &[(&str, &[&str])] = &[
     ("interval.handling.mode", &["iso"]),
     ("hstore.handling.mode", &["text"]),
     ("binary.handling.mode", &["base32"]),
-    ("snapshot.mode", &["sometimes"]),
     ("publication.autocreate.mode", &["some"]),
     ("schema.name.adjustment.mode", &["json"]),
     ("event.processing.failure.handling.mode", &["stop"]),

@@ -436,7 +436,19 @@ pub enum TopicForm {
         regex: Pattern,
         /// `topic.replacement`, with Java's `$1` and `${name}`.
         replacement: String,
+        /// `topic.key.*`; none without `topic.key.enforce.uniqueness`.
+        key: Option<TopicKey>,
     },
+}
+
+/// The name before the rewriting as a field of each key, so that keys of tables that share a topic
+/// differ.
+#[derive(Debug, Clone)]
+pub struct TopicKey {
+    /// `topic.key.field.name`
+    pub field: String,
+    /// `topic.key.field.regex` and `topic.key.field.replacement`: what is made of that name.
+    pub rewrite: Option<(Pattern, String)>,
 }
 
 /// `event.converting.failure.handling.mode`: what a value that cannot be converted does.

@@ -482,19 +482,38 @@ fn sanitize(name: &str, mut push: impl FnMut(char, &mut String)) -> String {
 /// The topic of a table's changes.
 #[must_use]
 pub fn table_topic(config: &config::Encode, schema: &str, table: &str) -> String {
-    let delimiter = &config.topic_delimiter;
-    let prefix = &config.topic_prefix;
-    let topic = if config.topic_naming.schema {
-        format!("{prefix}{delimiter}{schema}{delimiter}{table}")
-    } else {
-        format!("{prefix}{delimiter}{table}")
-    };
+    let topic = plain_topic(config, schema, table);
     match &config.topic_naming.form {
         TopicForm::Plain => sanitize_topic(&topic),
         TopicForm::Unicode => sanitize_topic_unicode(&topic),
-        TopicForm::Regex { regex, replacement } => {
-            sanitize_topic(&regex.rewrite(&topic, replacement).unwrap_or(topic))
-        }
+        TopicForm::Regex {
+            regex, replacement, ..
+        } => sanitize_topic(&regex.rewrite(&topic, replacement).unwrap_or(topic)),
+    }
+}
+
+/// The field that the topic naming strategy adds to keys of a table, and its value.
+pub(crate) fn topic_key(
+    config: &config::Encode,
+    schema: &str,
+    table: &str,
+) -> Option<(String, String)> {
+    let TopicForm::Regex { key: Some(key), .. } = &config.topic_naming.form else {
+        return None;
+    };
+    let topic = plain_topic(config, schema, table);
+    let rewritten = key.rewrite.as_ref();
+    let rewritten = rewritten.and_then(|(regex, to)| regex.rewrite(&topic, to));
+    Some((key.field.clone(), rewritten.unwrap_or(topic)))
+}
+
+fn plain_topic(config: &config::Encode, schema: &str, table: &str) -> String {
+    let delimiter = &config.topic_delimiter;
+    let prefix = &config.topic_prefix;
+    if config.topic_naming.schema {
+        format!("{prefix}{delimiter}{schema}{delimiter}{table}")
+    } else {
+        format!("{prefix}{delimiter}{table}")
     }
 }
 

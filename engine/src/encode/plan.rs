@@ -6,7 +6,7 @@ use std::fmt;
 use super::chain::{Chain, Fate, Told};
 use super::envelope::{
     EnvelopePieces, Names, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema,
-    json_frame, piece, put_leaf, put_leaf_header, table_topic, unsupported_converter,
+    json_frame, piece, put_leaf, put_leaf_header, table_topic, topic_key, unsupported_converter,
 };
 use super::form::{Avro, Form, Header, Json, Text, put_lead};
 use super::mapping::{self, Settings};
@@ -41,6 +41,8 @@ pub struct Schemas {
     phase: Phase,
     /// The key as the headers of a key's change show it: without what transforms make of it.
     own_key: Option<Schema>,
+    /// What the topic naming strategy adds behind the key's columns: a field and its value.
+    identifier: Option<(String, String)>,
     /// What transforms make of the records.
     fate: Fate,
 }
@@ -131,7 +133,6 @@ pub struct RowEncoder {
     /// What JsonConverter makes of a null that has a schema.
     null: Option<Box<[u8]>>,
     tombstones: bool,
-    old_rows_have_key: bool,
     names: Names,
 }
 
@@ -284,21 +285,24 @@ impl Schemas {
             })
         };
         let row = record("Value", &value_columns, &config.column_rules)?.optional();
-        let key = match key_columns.is_empty() {
+        let identifier = topic_key(config, &table.schema, &table.name);
+        let constant = |(name, _): &(String, String)| Field {
+            name: name.clone(),
+            schema: Schema::new(Kind::String),
+        };
+        let mut key = match key_columns.is_empty() && identifier.is_none() {
             true => None,
             false => Some(record("Key", &key_columns, &[])?),
         };
+        if let Some(Kind::Struct(fields)) = key.as_mut().map(|key| &mut key.kind) {
+            fields.extend(identifier.as_ref().map(constant));
+        }
         let own_key = key.clone().map(|key| Schema {
             name: Some(adjust(&format!("{topic}.Key"), config.schema_names, true)),
             ..key
         });
-        let mut key = key;
-        if let (Some(key), Some((name, _))) = (&mut key, &fate.key_field)
-            && let Kind::Struct(fields) = &mut key.kind
-        {
-            let schema = Schema::new(Kind::String);
-            let name = name.clone();
-            fields.push(Field { name, schema });
+        if let Some(Kind::Struct(fields)) = key.as_mut().map(|key| &mut key.kind) {
+            fields.extend(fate.key_field.as_ref().map(constant));
         }
         let value = match &fate.unwrap {
             Some(unwrap) => unwrap.schema(row),
@@ -307,6 +311,7 @@ impl Schemas {
         let topic = fate.topic.clone();
         Ok(Self {
             own_key,
+            identifier,
             fate,
             key,
             value,
@@ -468,11 +473,6 @@ impl RowEncoder {
                 None => Box::default(),
             },
             fate,
-            old_rows_have_key: table.replica_identity == ReplicaIdentity::Full
-                || schemas
-                    .key_columns
-                    .iter()
-                    .all(|&at| table.columns[at].identity),
             names,
             put_key,
             put_key_header,
@@ -539,12 +539,6 @@ impl RowEncoder {
                 (old, new) => old == new,
             },
         )
-    }
-
-    /// Whether old rows carry the key: not so with REPLICA IDENTITY USING INDEX on other columns.
-    #[must_use]
-    pub fn old_rows_have_key(&self) -> bool {
-        self.old_rows_have_key
     }
 
     /// Appends the text of the key as `__debezium.newkey` and `__debezium.oldkey` carry it. False
@@ -776,17 +770,9 @@ impl Plan<'_> {
         let Some(key) = &self.schemas.key else {
             return Ok(None);
         };
-        let columns = &self.schemas.key_columns;
-        let mut part = self.part::<F>(key.fields(), columns, &[], frame(key))?;
-        if let Some((name, value)) = &self.schemas.fate.key_field {
-            let lead = field_lead(name, columns.len());
-            part.close = piece(|out| {
-                F::field(out, &lead);
-                F::string(out, value.as_bytes());
-                F::end_struct(out);
-            });
-        }
-        Ok(Some(part))
+        let identifier = self.schemas.identifier.iter();
+        let constants = identifier.chain(&self.schemas.fate.key_field);
+        self.key_of::<F>(key, frame(key), constants).map(Some)
     }
 
     /// The key as its table has it.
@@ -797,8 +783,30 @@ impl Plan<'_> {
         let Some(key) = &self.schemas.own_key else {
             return Ok(None);
         };
-        self.part::<F>(key.fields(), &self.schemas.key_columns, &[], frame(key))
-            .map(Some)
+        let constants = self.schemas.identifier.iter();
+        self.key_of::<F>(key, frame(key), constants).map(Some)
+    }
+
+    /// The key's columns, and behind them what is the same in every record.
+    fn key_of<'c, F: Form>(
+        &self,
+        key: &Schema,
+        frame: Frame,
+        constants: impl Iterator<Item = &'c (String, String)>,
+    ) -> Result<Part, PlanError> {
+        let columns = &self.schemas.key_columns;
+        let mut part = self.part::<F>(key.fields(), columns, &[], frame)?;
+        let mut constants = constants.enumerate().peekable();
+        if constants.peek().is_some() {
+            part.close = piece(|out| {
+                for (index, (name, value)) in constants {
+                    F::field(out, &field_lead(name, columns.len() + index));
+                    F::string(out, value.as_bytes());
+                }
+                F::end_struct(out);
+            });
+        }
+        Ok(part)
     }
 
     fn envelope<F: Form>(

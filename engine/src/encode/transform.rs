@@ -272,9 +272,12 @@ fn is_character(column: &Column) -> bool {
             && ["bpchar", "varchar", "text", "char", "name"].contains(&pg_type.name.as_str())
 }
 
-/// `varchar(n)`'s and `char(n)`'s n.
+/// `varchar(n)`'s and `char(n)`'s n; of a `"char"`, 1.
 fn declared_length(column: &Column) -> Option<usize> {
     let (pg_type, typmod, _) = mapping::resolve(&column.pg_type, column.typmod);
+    if pg_type.name == "char" {
+        return Some(1);
+    }
     let limited = ["bpchar", "varchar"].contains(&pg_type.name.as_str());
     (limited && typmod > 4)
         .then(|| usize::try_from(typmod - 4).ok())

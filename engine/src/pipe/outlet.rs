@@ -168,7 +168,7 @@ impl Outlet {
         new: Row<'_>,
     ) -> Result<Events, ColumnError> {
         let encoder = &table.encoder;
-        if has_key && encoder.old_rows_have_key() && !encoder.same_key(old, new) {
+        if has_key && !encoder.same_key(old, new) {
             self.old_key.clear();
             encode_key(table, old, &mut self.old_key)?;
             if self.old_key != self.key {

@@ -11,7 +11,7 @@ use crate::config::{
     AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, DeadLetters, Encode,
     Errors, FailureMode, Filter, JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern,
     Pem, Predicate, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName,
-    TableFilter, Tls, TopicCreation, TopicForm, TopicNaming, Transform, jaas,
+    TableFilter, Tls, TopicCreation, TopicForm, TopicKey, TopicNaming, Transform, jaas,
 };
 
 impl Load {
@@ -303,6 +303,7 @@ impl Load {
             (Ok(regex), Some(replacement)) => TopicForm::Regex {
                 regex,
                 replacement: replacement.to_owned(),
+                key: topic_key(debezium),
             },
             _ => TopicForm::Plain,
         }
@@ -1080,6 +1081,19 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
             .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
             .collect()
     })
+}
+
+/// `topic.key.*`
+fn topic_key(debezium: &Scope) -> Option<TopicKey> {
+    let regex = debezium.optional("topic.key.field.regex");
+    let regex = regex.and_then(|regex| Pattern::new(&regex).ok());
+    let replacement = debezium.text("topic.key.field.replacement");
+    debezium
+        .boolean("topic.key.enforce.uniqueness")
+        .then(|| TopicKey {
+            field: debezium.required("topic.key.field.name"),
+            rewrite: regex.zip(replacement.map(str::to_owned)),
+        })
 }
 
 /// The address without user and password, and these, percent-decoded.

@@ -678,8 +678,13 @@ pub static DEBEZIUM: Section = Section {
         optional("topic.regex", format("one regular expression", check_pattern),
             "What the Regex strategies rewrite.").low(),
         optional("topic.replacement", Kind::Text, "And what to.").low(),
-        optional("topic.key.<option>", Kind::Text, "What the Regex strategies add to keys.").low()
-            .refused("keys are not changed by the topic naming strategy here"),
+        is("topic.key.enforce.uniqueness", Kind::Boolean, "true",
+            "Whether the Regex strategies add the name that they rewrite to each key.").low(),
+        is("topic.key.field.name", Kind::Text, "__dbz__physicalTableIdentifier",
+            "What that field is called.").low(),
+        optional("topic.key.field.regex", format("one regular expression", check_pattern),
+            "What is rewritten in its value.").low(),
+        optional("topic.key.field.replacement", Kind::Text, "And what to.").low(),
         is("topic.delimiter", format("letters, digits, `_`, `-`, `.`", check_topic_part), ".",
             "Between prefix, schema and table."),
         optional("topic.cache.size", POSITIVE, "Names to remember.").low()
