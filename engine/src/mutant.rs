@@ -55,11 +55,37 @@ pub enum Mutant {
     /// Without exactly-once, changes of tables that are not known to have begun are left to the
     /// copy.
     LeaveOutUncertain,
+    /// A copy that goes on begins from the first tid.
+    CopyForgetsRanges,
+    /// The row that is set aside counts as sent.
+    CopyForgetsHeld,
+    /// A copy that goes on reads versions that the stream has told of.
+    CopyForgetsView,
+    /// A table's file is another, and what its old tids were still counts.
+    CopyForgetsFile,
+    /// What a change did not tell of a row is not copied.
+    CopyForgetsLacks,
+    /// It is looked for only where nothing was sent.
+    CopyForgetsMoved,
+    /// Where the server's WAL has nothing for us is confirmed before it is stored.
+    ConfirmKeepalive,
+    /// Nothing is confirmed.
+    ConfirmNever,
+    /// A failure of PostgreSQL's that passes ends the pipe.
+    GiveUp,
+    /// A record's partition does not depend on its key.
+    AnyPartition,
+    /// A deletion has no tombstone.
+    NoTombstone,
+    /// Values have the id of the key's schema.
+    SwapSchemas,
+    /// Reading goes on though there is no room for records.
+    IgnoreRoom,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 34] = [
         Self::ConfirmEarly,
         Self::ConfirmReceived,
         Self::ForgetIndex,
@@ -81,6 +107,19 @@ impl Mutant {
         Self::SkipCatchUp,
         Self::LeaveOutBegun,
         Self::LeaveOutUncertain,
+        Self::CopyForgetsRanges,
+        Self::CopyForgetsHeld,
+        Self::CopyForgetsView,
+        Self::CopyForgetsFile,
+        Self::CopyForgetsLacks,
+        Self::CopyForgetsMoved,
+        Self::ConfirmKeepalive,
+        Self::ConfirmNever,
+        Self::GiveUp,
+        Self::AnyPartition,
+        Self::NoTombstone,
+        Self::SwapSchemas,
+        Self::IgnoreRoom,
     ];
 }
 

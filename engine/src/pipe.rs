@@ -1044,7 +1044,7 @@ fn run_id() -> String {
 impl From<PgError> for Error {
     fn from(error: PgError) -> Self {
         let remedy = error.remedy().map(str::to_owned);
-        let retriable = error.retriable();
+        let retriable = error.retriable() && !mutant::is(Mutant::GiveUp);
         let what = format!("PostgreSQL {}", error.target);
         Self {
             blame: Blame::Postgres,

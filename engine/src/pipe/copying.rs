@@ -349,11 +349,25 @@ fn part(
             ..Heap::default()
         };
         let mut condition = None;
+        let mut again = Vec::new();
         match known {
-            Some(known) if known.filenode == heap.filenode => {
+            Some(known)
+                if known.filenode == heap.filenode || mutant::is(Mutant::CopyForgetsFile) =>
+            {
                 entry = known.clone();
                 let told = (cutting.via_root || heap.oid == oid) && !cutting.in_recovery;
-                condition = unchanged(copied, known, seen, told && !now.lacks, &part.name);
+                condition = unchanged(copied, known, seen, told, &part.name);
+                if now.lacks && mutant::is(Mutant::CopyForgetsMoved) {
+                    condition = None;
+                } else if now.lacks {
+                    // The changed row lies anywhere by now, also where all was sent.
+                    let changed = condition.take().map(|seen| format!("NOT ({seen})"));
+                    again = known
+                        .done
+                        .parts()
+                        .map(|part| (part, changed.clone()))
+                        .collect();
+                }
             }
             Some(_) => tracing::warn!(
                 table = part.name,
@@ -368,11 +382,15 @@ fn part(
             heap.blocks,
             if cutting.by_range { connections } else { 1 },
         );
+        let pieces = pieces.into_iter().map(|piece| (piece, condition.clone()));
+        let again = again
+            .into_iter()
+            .map(|((from, to), changed)| ((from, Some(to)), changed));
         part.pieces
-            .extend(pieces.into_iter().map(|(from, to)| Piece {
+            .extend(pieces.chain(again).map(|((from, to), condition)| Piece {
                 heap: Some(at),
                 from: format!("ONLY {}", qualified(&heap.schema, &heap.name)),
-                condition: condition.clone(),
+                condition,
                 at: from,
                 to,
             }));
@@ -386,7 +404,7 @@ fn part(
 /// all are wanted.
 fn unchanged(copied: &Copied, heap: &Heap, seen: &Seen, told: bool, table: &str) -> Option<String> {
     let text = copied.views.get(heap.view)?;
-    if !told || *text == seen.view {
+    if !told || *text == seen.view || mutant::is(Mutant::CopyForgetsView) {
         return None;
     }
     let (then, now) = (View::parse(text)?, View::parse(&seen.view)?);
@@ -403,7 +421,10 @@ fn unchanged(copied: &Copied, heap: &Heap, seen: &Seen, told: bool, table: &str)
 
 /// The ranges that are left, each cut for so many connections.
 fn cut(heap: &Heap, blocks: u64, connections: usize) -> Vec<(u64, Option<u64>)> {
-    let rest = heap.done.rest();
+    let mut rest = heap.done.rest();
+    if mutant::is(Mutant::CopyForgetsRanges) {
+        rest = vec![(0, None)];
+    }
     if connections < 2 {
         return rest;
     }
@@ -590,7 +611,7 @@ impl Copy {
                             first,
                             done: done.map(|(tid, heap)| (heap, tid, work.piece.to)),
                         });
-                        if let Some(tid) = tid {
+                        if let Some(tid) = tid.filter(|_| !mutant::is(Mutant::CopyForgetsHeld)) {
                             // Not sent yet.
                             work.piece.at = tid;
                         }

@@ -169,6 +169,12 @@ impl Keeper {
                 let token = outlet.mark();
                 self.ledger.push(token, position);
             }
+            if mutant::is(Mutant::ConfirmKeepalive)
+                && !outlet.has_unmarked()
+                && self.storing.is_none()
+            {
+                self.confirm(position);
+            }
         }
     }
 
@@ -279,6 +285,7 @@ impl Keeper {
         if let Some(lsn) = stored.confirmable()
             && self.confirms
             && lsn > self.confirmed
+            && !mutant::is(Mutant::ConfirmNever)
         {
             self.confirmed = lsn;
             self.moved.set(true);
@@ -482,7 +489,7 @@ impl Owed {
             return true;
         }
         if let Some(begun) = self.copied.begun(table) {
-            begun.lacks |= lacks;
+            begun.lacks |= lacks && !mutant::is(Mutant::CopyForgetsLacks);
         }
         false
     }

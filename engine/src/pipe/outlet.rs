@@ -14,6 +14,7 @@ use crate::capture::row::Row;
 use crate::config::{Compression, Config, Operation};
 use crate::encode::envelope::{SourceBlock, TransactionBlock};
 use crate::encode::plan::{ColumnError, Event, RowEncoder};
+use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::produce::{self, Driver, Producer, TopicId};
 
@@ -419,7 +420,8 @@ impl Outlet {
         event: &Event<'_>,
     ) -> Result<(), Fault> {
         let encoder = &table.encoder;
-        if !encoder.tombstones() || self.skipped & super::bit(Operation::Delete) != 0 {
+        let left_out = mutant::is(Mutant::NoTombstone);
+        if left_out || !encoder.tombstones() || self.skipped & super::bit(Operation::Delete) != 0 {
             return Ok(());
         }
         let key = has_key.then_some(&self.key[..]);

@@ -16,6 +16,7 @@ use crate::config::{self, Compat, Config, Converter, Filter, SubjectName};
 use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
 use crate::encode::schema::Schema;
+use crate::mutant::{self, Mutant};
 use crate::net;
 use crate::produce::TopicId;
 
@@ -469,10 +470,11 @@ impl Registries {
             Some(key) => Some(self.id(Side::Key, topic, key).await?),
             None => None,
         };
-        Ok(SchemaIds {
-            key,
-            value: self.id(Side::Value, topic, &schemas.value).await?,
-        })
+        let mut value = self.id(Side::Value, topic, &schemas.value).await?;
+        if mutant::is(Mutant::SwapSchemas) {
+            value = key.unwrap_or(value);
+        }
+        Ok(SchemaIds { key, value })
     }
 }
 

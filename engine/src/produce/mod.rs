@@ -177,6 +177,9 @@ impl Producer {
     pub fn partition(&self, topic: TopicId, key: Option<&[u8]>) -> Option<i32> {
         let count = self.partitions(topic)?;
         Some(match key {
+            Some(_) if mutant::is(Mutant::AnyPartition) => {
+                i32::try_from(self.batches.bytes % count.get() as usize).unwrap_or_default()
+            }
             Some(key) => i32::try_from(partition_for_key(key, count)).unwrap_or_default(),
             None => self.batches.topic(topic).sticky,
         })
@@ -269,7 +272,8 @@ impl Producer {
     /// is not.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.batches.bytes >= self.settings.buffer_bytes_max || self.batches.is_full()
+        !mutant::is(Mutant::IgnoreRoom)
+            && (self.batches.bytes >= self.settings.buffer_bytes_max || self.batches.is_full())
     }
 
     /// Whether there is a connection to any broker.

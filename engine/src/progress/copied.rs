@@ -99,6 +99,11 @@ impl Ranges {
         rest
     }
 
+    /// What is in them, in order.
+    pub fn parts(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().copied()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
