@@ -578,7 +578,7 @@ impl Cluster {
                     entry.producer_id == producer_id && entry.base_offset >= first && !entry.control
                 };
                 for entry in log.entries.iter().filter(of_it) {
-                    each_record(entry, |record| world.judge.borrow_mut().see(&topic, record));
+                    each_record(entry, |record| world.see(&topic, record));
                 }
             }
         } else {
@@ -698,7 +698,7 @@ impl Cluster {
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let offset = log.append(batch);
         if !transactional && let Some(entry) = log.entries.last() {
-            each_record(entry, |record| world.judge.borrow_mut().see(topic, record));
+            each_record(entry, |record| world.see(topic, record));
         }
         Ok(offset)
     }

@@ -7,19 +7,25 @@ use kafkawire::batch::Record;
 use pgwire::lsn::Lsn;
 use serde_json::Value;
 
-use super::postgres::{Change, OIDS, Row, TABLES};
+use super::database::{Change, OIDS, Row, TABLES};
+use super::registry::Registry;
 use super::{OFFSETS, PREFIX, World};
+
+/// Stands where the value was not told.
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
+
+/// A row as it was told: its version, and the size of its payload, unless that was left out.
+type Told = (i64, Option<usize>);
 
 /// A record of a change, as far as it is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
-    /// A row of the snapshot, with its version.
-    Read(i64),
+    /// A row of the snapshot.
+    Read(Told),
     Change {
         op: char,
         lsn: u64,
-        /// Version and size of the payload.
-        after: Option<(i64, usize)>,
+        after: Option<Told>,
     },
     Tombstone,
 }
@@ -39,37 +45,51 @@ pub(crate) struct Judge {
     /// or gone by then, and nobody is told of it. Without exactly-once nothing that is stored can
     /// say that no row was sent yet, so all histories begin with the first position.
     first: [Option<u64>; 3],
-    /// The newest position that was stored, and whether an older one was stored after it.
+    /// The position that was stored last, the newest, and whether an older one was stored after
+    /// it.
+    last: u64,
     newest: u64,
     pub(crate) went_back: bool,
+    /// How far stored positions say that everything was sent.
+    stored: u64,
     /// The position that was stored last is not one of a snapshot that goes on.
     pub(crate) settled: bool,
 }
 
 impl Judge {
     /// A record became visible.
-    pub(crate) fn see(&mut self, topic: &str, record: &Record<'_>) {
+    pub(crate) fn see(&mut self, registry: &Registry, topic: &str, record: &Record<'_>) {
         let Some(table) = table_of(topic) else {
             let value = serde_json::from_slice::<Value>(record.value.unwrap_or_default());
             if let Ok(value) = value
                 && topic == OFFSETS
             {
-                if let Some(lsn) = value.get("lsn").and_then(Value::as_u64) {
+                let number = |name: &str| value.get(name).and_then(Value::as_u64);
+                if let Some(lsn) = number("lsn") {
                     self.begin(lsn, &value);
                     self.went_back |= lsn < self.newest;
                     self.newest = self.newest.max(lsn);
+                    self.last = lsn;
+                    let commit = number("lsn_commit").unwrap_or_default();
+                    self.stored = self.stored.max(lsn).max(commit);
                 }
                 self.settled = value.get("snapshot_completed") != Some(&Value::Bool(false));
             }
             return;
         };
         self.records += 1;
-        let Some((key, seen)) = read(record) else {
+        let Some((key, seen)) = read(registry, record) else {
             return;
         };
         if let Seen::Change { lsn, .. } = seen {
             self.visible.insert((lsn, table, key));
         }
+    }
+
+    /// A copy begins. Whether the stored position is behind what the slot has let go of, so that
+    /// the changes between cannot be told.
+    pub(crate) fn copies_over_gap(&self, confirmed: u64) -> bool {
+        self.last > 0 && self.last < confirmed
     }
 
     /// A position is stored: tables that it calls begun begin there.
@@ -96,24 +116,25 @@ fn table_of(topic: &str) -> Option<usize> {
     TABLES.iter().position(|table| *table == name)
 }
 
-fn read(record: &Record<'_>) -> Option<(i32, Seen)> {
-    let key: Value = serde_json::from_slice(record.key?).ok()?;
+fn read(registry: &Registry, record: &Record<'_>) -> Option<(i32, Seen)> {
+    let key = registry.read(record.key?)?;
     let key = i32::try_from(key.get("id")?.as_i64()?).ok()?;
     let Some(value) = record.value else {
         return Some((key, Seen::Tombstone));
     };
-    let value: Value = serde_json::from_slice(value).ok()?;
+    let value = registry.read(value)?;
     let op = value.get("op")?.as_str()?.chars().next()?;
     let after = value.get("after").filter(|after| !after.is_null());
-    let version = |row: &Value| row.get("version").and_then(Value::as_i64);
+    let told = |row: &Value| {
+        let version = row.get("version")?.as_i64()?;
+        let payload = row.get("payload")?.as_str()?;
+        Some((version, (payload != UNAVAILABLE).then_some(payload.len())))
+    };
     if op == 'r' {
-        return Some((key, Seen::Read(version(after?)?)));
+        return Some((key, Seen::Read(told(after?)?)));
     }
     let lsn = value.get("source")?.get("lsn")?.as_u64()?;
-    let after = after.and_then(|row| {
-        let size = row.get("payload")?.as_str()?.len();
-        Some((version(row)?, size))
-    });
+    let after = after.and_then(told);
     Some((key, Seen::Change { op, lsn, after }))
 }
 
@@ -125,8 +146,20 @@ struct Event {
 }
 
 impl World {
-    /// Everything that commits before `flushed` must be visible now.
+    /// Everything that commits before `flushed` must be visible now, and a stored position must say
+    /// so.
     pub(crate) fn check_confirmed(&self, flushed: u64) {
+        if !self.judged.get() {
+            return;
+        }
+        let stored = self.judge.borrow().stored;
+        if flushed > stored {
+            return self.fail(format!(
+                "{} is confirmed, and the last position that is stored is {}",
+                Lsn(flushed),
+                Lsn(stored)
+            ));
+        }
         let mut missing = None;
         {
             let database = self.database.borrow();
@@ -167,9 +200,11 @@ impl World {
     pub(crate) fn check_history(&self) {
         let database = self.database.borrow();
         let cluster = self.cluster.borrow();
+        let registry = self.registry.borrow();
         let Judge {
             first: firsts,
             exactly_once,
+            went_back,
             ..
         } = *self.judge.borrow();
         for (table, name) in TABLES.iter().enumerate() {
@@ -178,11 +213,28 @@ impl World {
             };
             let last = database.points.last().copied().unwrap_or(first);
             let (at_first, at_last) = (database.rows_at(first), database.rows_at(last));
+            // What was not told of a row makes the copy tell of it again, and so do places that
+            // mean nothing any more.
+            let lacks = |it: &Change| it.table == table && it.lacks_payload();
+            let lacking = database
+                .committed
+                .iter()
+                .filter(|it| it.commit >= first && it.commit < last)
+                .any(|it| it.changes.iter().any(lacks));
+            let meanwhile = |it: &(u64, usize)| it.1 == table && (first..=last).contains(&it.0);
+            let moved = database.rewritten.iter().any(meanwhile);
+            let round = database.next_xid > u64::from(u32::MAX);
+            let by_place = database.by_tid && !moved && !round && !lacking;
+            let rules = Rules {
+                exactly_once,
+                read_once: exactly_once && by_place,
+                in_any_order: !exactly_once && went_back && self.has_seen("pipe doubled"),
+                last_point: last,
+            };
             let mut expected: BTreeMap<i32, Vec<Event>> = BTreeMap::new();
             for transaction in database.committed.iter().filter(|it| it.commit >= first) {
                 for change in transaction.changes.iter().filter(|it| it.table == table) {
-                    for (key, seen) in events(change.lsn, change.old.as_ref(), change.new.as_ref())
-                    {
+                    for (key, seen) in events(change) {
                         let commit = transaction.commit;
                         expected
                             .entry(key)
@@ -194,7 +246,7 @@ impl World {
             let mut found: BTreeMap<i32, Vec<Seen>> = BTreeMap::new();
             let mut homes: BTreeMap<i32, usize> = BTreeMap::new();
             cluster.committed(&format!("{PREFIX}.public.{name}"), |partition, record| {
-                let Some((key, seen)) = read(record) else {
+                let Some((key, seen)) = read(&registry, record) else {
                     return self.fail(format!("a record that is none of ours: {record:?}"));
                 };
                 if *homes.entry(key).or_insert(partition) != partition {
@@ -212,13 +264,13 @@ impl World {
                 let found = found.remove(&key).unwrap_or_default();
                 let expected = expected.remove(&key).unwrap_or_default();
                 let rows = (at_first[table].get(&key), at_last[table].contains_key(&key));
-                if let Err(why) = compare(rows, &expected, &found, exactly_once, last) {
+                if let Err(why) = compare(rows, &expected, &found, &rules) {
                     return self.fail(format!(
                         "{name} {key}: {why}\n  at the slot's beginning: {:?}\n  then: {:?}\n  \
                          in Kafka: {found:?}\n  consistent points: {:?}",
                         rows.0.map(|row| row.version),
                         expected,
-                        (first, &database.points),
+                        (first, &database.points, &rules),
                     ));
                 }
             }
@@ -227,17 +279,33 @@ impl World {
 }
 
 /// The records of a change, tombstones left out, each with its key.
-fn events(lsn: u64, old: Option<&Row>, new: Option<&Row>) -> Vec<(i32, Seen)> {
-    let after = |row: &Row| Some((row.version, row.payload.len()));
-    let change = |op, after| Seen::Change { op, lsn, after };
-    match (old, new) {
-        (Some(old), Some(new)) if old.id == new.id => vec![(new.id, change('u', after(new)))],
+fn events(change: &Change) -> Vec<(i32, Seen)> {
+    let payload = |row: &Row| (!change.lacks_payload()).then_some(row.payload.len());
+    let after = |row: &Row| Some((row.version, payload(row)));
+    let lsn = change.lsn;
+    let seen = |op, after| Seen::Change { op, lsn, after };
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) if old.id == new.id => vec![(new.id, seen('u', after(new)))],
         (old, new) => {
-            let deleted = old.map(|old| (old.id, change('d', None)));
-            let created = new.map(|new| (new.id, change('c', after(new))));
+            let deleted = old.as_ref().map(|old| (old.id, seen('d', None)));
+            let created = new.as_ref().map(|new| (new.id, seen('c', after(new))));
             deleted.into_iter().chain(created).collect()
         }
     }
+}
+
+/// What is promised of a table.
+#[derive(Debug)]
+struct Rules {
+    /// Nothing comes twice.
+    exactly_once: bool,
+    /// No row is read twice, nor where the stream has told of it: interrupted copies went on.
+    read_once: bool,
+    /// Two have stored positions over each other, and what one of them had still to copy came
+    /// late, where nothing fences it: nothing is missing, and more cannot be said.
+    in_any_order: bool,
+    /// The last snapshot's.
+    last_point: u64,
 }
 
 /// One key: the row it had at the slot's consistent point (and whether it has one in the last
@@ -246,9 +314,20 @@ fn compare(
     (before, in_last): (Option<&Row>, bool),
     expected: &[Event],
     found: &[Seen],
-    exactly_once: bool,
-    last_point: u64,
+    rules: &Rules,
 ) -> Result<(), String> {
+    let &Rules {
+        exactly_once,
+        read_once,
+        in_any_order,
+        last_point,
+    } = rules;
+    if in_any_order {
+        let missing = expected.iter().find(|event| !found.contains(&event.seen));
+        return missing.map_or(Ok(()), |event| {
+            Err(format!("{:?} is not there", event.seen))
+        });
+    }
     let mut next = 0;
     let mut most = 0;
     let mut reads = 0;
@@ -258,6 +337,8 @@ fn compare(
         Some(_) => None,
     };
     let mut previous = None;
+    // The payload, as far as it was told.
+    let mut payload = None;
     for seen in found {
         match seen {
             Seen::Tombstone => {
@@ -265,7 +346,7 @@ fn compare(
                     return Err("a tombstone without its deletion".to_owned());
                 }
             }
-            Seen::Read(version) => {
+            Seen::Read((version, size)) => {
                 let known = state(next) == Some(*version);
                 // Where rows may come twice, a snapshot that begins again may go back.
                 let again = !exactly_once && (0..next).any(|at| state(at) == Some(*version));
@@ -276,8 +357,12 @@ fn compare(
                     ));
                 }
                 reads += 1;
+                if read_once && (reads > 1 || next > 0) {
+                    return Err(format!("version {version} was read, and known before"));
+                }
+                payload = *size;
             }
-            change @ Seen::Change { op, .. } => {
+            change @ Seen::Change { op, after, .. } => {
                 let at = expected.iter().position(|event| event.seen == *change);
                 match at {
                     None => return Err(format!("{change:?} never happened")),
@@ -286,6 +371,11 @@ fn compare(
                     Some(at) if at < next => return Err(format!("{op} {at} came twice")),
                     Some(at) => return Err(format!("{op} {at} came, and {next} did not")),
                 }
+                payload = match after {
+                    Some((_, None)) => payload,
+                    Some((_, told)) => *told,
+                    None => None,
+                };
             }
         }
         if let Some(Seen::Change { op: 'd', .. }) = previous
@@ -297,16 +387,25 @@ fn compare(
         previous = Some(seen.clone());
         most = most.max(next);
     }
+    if exactly_once && matches!(previous, Some(Seen::Change { op: 'd', .. })) {
+        return Err("a deletion without its tombstone".to_owned());
+    }
     // What a killed process had on its way may come late, and again, where nothing fences it.
     if most < expected.len() {
         return Err(format!("change {most} is not there"));
     }
-    // Who was there at the last snapshot was read; who had gone before need not have been.
-    let gone = expected.iter().any(|event| {
-        event.commit < last_point && matches!(event.seen, Seen::Change { op: 'd', .. })
-    });
-    if reads == 0 && in_last && before.is_some() && !gone {
+    // Who was there at the last snapshot, and had not changed since the first, was read; of the
+    // others the stream tells.
+    let changed = expected.iter().any(|event| event.commit < last_point);
+    if reads == 0 && in_last && before.is_some() && !changed {
         return Err("the row was not read".to_owned());
+    }
+    // Who was there from the beginning is known with all of its values.
+    let only_updated = expected
+        .iter()
+        .all(|event| matches!(event.seen, Seen::Change { op: 'u', .. }));
+    if before.is_some() && only_updated && payload.is_none() {
+        return Err("its payload was never told".to_owned());
     }
     Ok(())
 }

@@ -8,7 +8,9 @@
 //! ```
 
 mod brokers;
+mod database;
 mod judge;
+mod memory;
 mod network;
 mod postgres;
 mod random;
@@ -24,18 +26,21 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use engine::budget::Budget;
 use engine::config::{Config, Properties};
 use engine::net::{self, Stream, Surroundings};
 use engine::pipe::{self, Error, Status};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, LocalSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use brokers::Cluster;
+use database::Database;
 use judge::Judge;
+use kafkawire::batch::Record;
 use network::{Line, Session};
-use postgres::Database;
 pub(crate) use random::Random;
+use registry::Registry;
 
 /// `topic.prefix`
 const PREFIX: &str = "sim";
@@ -47,6 +52,13 @@ const BEGIN_US: i64 = 1_767_225_600_000_000;
 const FAULTS_FOR: Duration = Duration::from_secs(40);
 /// Then everything must have come through within this.
 const CALM_WITHIN: Duration = Duration::from_secs(400);
+/// A pipe that is told to stop does so within this.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+/// What a pipe may have of the heap beside its budget and its connections: answers, topics, its
+/// configuration. The real one has 16 MiB for all of it, and its code.
+const BESIDE: usize = 512 << 10;
+/// What a connection to PostgreSQL has.
+const CONNECTION: usize = 256 << 10;
 
 /// Who listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +68,31 @@ pub(crate) enum Host {
     Registry,
 }
 
+/// What a story is mostly about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Theme {
+    Anything,
+    /// Interruptions of the initial copy.
+    Copy,
+    /// More than there is memory for.
+    Flood,
+}
+
 /// Everything around the pipe.
 pub(crate) struct World {
     pub(crate) random: RefCell<Random>,
     pub(crate) database: RefCell<Database>,
     pub(crate) cluster: RefCell<Cluster>,
-    pub(crate) schemas: RefCell<Vec<Vec<u8>>>,
+    pub(crate) registry: RefCell<Registry>,
+    theme: Theme,
+    /// There is a pipe, and what it does is judged.
+    pub(crate) judged: Cell<bool>,
     pub(crate) judge: RefCell<Judge>,
     pub(crate) lines: RefCell<Vec<Rc<Line>>>,
     /// Things go wrong.
     pub(crate) faults: Cell<bool>,
+    /// How far the clock of our machine is off.
+    clock_off_us: Cell<i64>,
     /// The database has news for whoever waits.
     pub(crate) changed: Notify,
     counts: RefCell<BTreeMap<&'static str, u64>>,
@@ -83,14 +110,23 @@ impl World {
         let mut random = Random(seed);
         // Neighbouring seeds shall have nothing in common.
         random.next();
+        let themes = [Theme::Anything, Theme::Copy, Theme::Anything, Theme::Flood];
+        let theme = match random.below(8) {
+            at @ 0..4 => themes[usize::try_from(at).unwrap_or_default()],
+            4..6 => Theme::Copy,
+            _ => Theme::Anything,
+        };
         Self {
+            theme,
+            judged: Cell::new(true),
             database: RefCell::new(Database::new(&mut random)),
             cluster: RefCell::new(Cluster::new(&mut random)),
             random: RefCell::new(random),
-            schemas: RefCell::default(),
+            registry: RefCell::default(),
             judge: RefCell::default(),
             lines: RefCell::default(),
             faults: Cell::new(false),
+            clock_off_us: Cell::new(0),
             changed: Notify::new(),
             counts: RefCell::default(),
             next_line: Cell::new(0),
@@ -106,6 +142,16 @@ impl World {
     pub(crate) fn now_unix_us(&self) -> i64 {
         let since = net::now().duration_since(self.began);
         BEGIN_US + i64::try_from(since.as_micros()).unwrap_or_default()
+    }
+
+    /// A record became visible.
+    pub(crate) fn see(&self, topic: &str, record: &Record<'_>) {
+        if self.verbose && topic == OFFSETS {
+            let value = record.value.unwrap_or_default();
+            eprintln!("{:>12} stored {}", "", String::from_utf8_lossy(value));
+        }
+        let mut judge = self.judge.borrow_mut();
+        judge.see(&self.registry.borrow(), topic, record);
     }
 
     pub(crate) fn below(&self, bound: u64) -> u64 {
@@ -131,6 +177,21 @@ impl World {
         self.note(what, 0, 0);
     }
 
+    /// Two have stored positions over each other, which only exactly-once prevents: what was lost
+    /// by that is copied, and the history has a hole.
+    pub(crate) fn end_over_gap(&self) {
+        if self.judge.borrow().exactly_once {
+            return self.fail("the slot is ahead of the stored position".to_owned());
+        }
+        self.count("story ended by two that stored positions");
+        self.failed.notify_one();
+    }
+
+    /// Whether that was counted before.
+    fn has_seen(&self, what: &str) -> bool {
+        self.counts.borrow().contains_key(what)
+    }
+
     /// Something happened: the same, at the same time, whenever the seed is the same.
     pub(crate) fn note(&self, what: &str, of: u64, how: u64) {
         let at = net::now().duration_since(self.began);
@@ -144,11 +205,16 @@ impl World {
     fn session(&self, host: &str) -> Option<(Host, Session)> {
         match host {
             "postgres" => {
-                let up = self.database.borrow().is_up();
-                let session = Session::Postgres(Box::new(postgres::Session::new()));
-                up.then_some((Host::Postgres, session))
+                let database = self.database.borrow();
+                let session = postgres::Session::new(database.starts);
+                let session = Session::Postgres(Box::new(session));
+                database.is_up().then_some((Host::Postgres, session))
             }
-            "registry" => Some((Host::Registry, Session::Registry(registry::Session))),
+            "registry" => {
+                let session = Session::Registry(registry::Session::default());
+                let up = self.registry.borrow().is_up();
+                up.then_some((Host::Registry, session))
+            }
             broker => {
                 let node = broker.strip_prefix('b')?.parse().ok()?;
                 let up = self.cluster.borrow().is_up(node);
@@ -171,21 +237,23 @@ struct Process {
 
 impl Surroundings for Process {
     fn connect(&self, host: &str, _port: u16) -> io::Result<Stream> {
-        let world = &self.world;
-        let refused = world.faults.get() && world.chance(1, 60);
-        let Some((host, session)) = world.session(host).filter(|_| !refused) else {
-            world.count("connection refused");
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        };
-        let id = world.next_line.get();
-        world.next_line.set(id + 1);
-        world.note("connect", id, u64::from(self.number));
-        let line = Line::new(world, id, self.number, host);
-        Ok(network::open(world, line, session))
+        memory::of_world(|| {
+            let world = &self.world;
+            let refused = world.faults.get() && world.chance(1, 60);
+            let Some((host, session)) = world.session(host).filter(|_| !refused) else {
+                world.count("connection refused");
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            };
+            let id = world.next_line.get();
+            world.next_line.set(id + 1);
+            world.note("connect", id, u64::from(self.number));
+            let line = Line::new(world, id, self.number, host);
+            Ok(network::open(world, line, session))
+        })
     }
 
     fn now_unix_us(&self) -> i64 {
-        self.world.now_unix_us()
+        self.world.now_unix_us() + self.world.clock_off_us.get()
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
@@ -218,7 +286,8 @@ impl Running {
         });
         let run = net::within(process, pipe::run(config.clone(), stopped, sender));
         let paused_until = Rc::new(Cell::new(None));
-        let task = tokio::task::spawn_local(with_pauses(run, Rc::clone(&paused_until)));
+        let work = with_pauses(number, run, Rc::clone(&paused_until));
+        let task = tokio::task::spawn_local(work);
         Self {
             number,
             paused_until,
@@ -226,6 +295,12 @@ impl Running {
             stop,
             _status: status,
         }
+    }
+
+    /// It stands still until then, or for longer if it did so already.
+    fn pause(&self, until: Instant) {
+        let before = self.paused_until.get().unwrap_or(until);
+        self.paused_until.set(Some(until.max(before)));
     }
 
     /// As `kill -9` does, or a power cut: peers may learn of it late, and what was on its way may
@@ -248,10 +323,32 @@ impl Running {
         // Dropped when this returns.
         let _ = self.task.await;
     }
+
+    /// As SIGTERM does: it finishes what it has begun, in the time there is.
+    async fn stop(self, world: &World) {
+        if let Some(until) = self.paused_until.get() {
+            sleep_until(until).await;
+        }
+        let _ = self.stop.send(true);
+        match tokio::time::timeout(STOPS_WITHIN, self.task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                if let Err(why) = may_end(world, &error) {
+                    world.fail(format!("told to stop: {why}"));
+                }
+            }
+            Ok(Err(panic)) => world.fail(format!("told to stop, the pipe panicked: {panic}")),
+            Err(_) => world.fail("told to stop, the pipe does not".to_owned()),
+        }
+    }
 }
 
-/// Runs `work`, but not while it is paused.
-async fn with_pauses<F: Future>(work: F, paused_until: Rc<Cell<Option<Instant>>>) -> F::Output {
+/// Runs `work`, but not while it is paused. What it takes of the heap is the process's.
+async fn with_pauses<F: Future>(
+    number: u32,
+    work: F,
+    paused_until: Rc<Cell<Option<Instant>>>,
+) -> F::Output {
     let mut work = pin!(work);
     let mut timer = pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
@@ -262,7 +359,7 @@ async fn with_pauses<F: Future>(work: F, paused_until: Rc<Cell<Option<Instant>>>
             }
             paused_until.set(None);
         }
-        work.as_mut().poll(cx)
+        memory::of_process(number, || work.as_mut().poll(cx))
     })
     .await
 }
@@ -276,12 +373,15 @@ pub(crate) struct Report {
     pub(crate) records: u64,
     pub(crate) changes: u64,
     pub(crate) virtual_time: Duration,
+    /// The most bytes that one pipe had.
+    pub(crate) memory: usize,
     pub(crate) counts: BTreeMap<&'static str, u64>,
     pub(crate) failure: Option<String>,
 }
 
 /// Runs one seed from beginning to end.
 pub(crate) fn simulate(seed: u64) -> Report {
+    memory::reset();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -304,10 +404,61 @@ pub(crate) fn simulate(seed: u64) -> Report {
             records: world.judge.borrow().records,
             changes: changes.sum(),
             virtual_time: net::now().duration_since(world.began),
+            memory: memory::peak(),
             counts: world.counts.borrow().clone(),
             failure: world.failure.borrow().clone(),
         }
     })
+}
+
+/// Lets `talk` speak with a simulated PostgreSQL of that version.
+pub(crate) fn with_database<F: Future>(
+    version: u32,
+    talk: impl FnOnce(Rc<World>) -> F,
+) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let world = Rc::new(World::new(0));
+        world.judged.set(false);
+        world.database.borrow_mut().version = version;
+        let said = talk(Rc::clone(&world)).await;
+        assert_eq!(*world.failure.borrow(), None);
+        said
+    })
+}
+
+/// A connection to that PostgreSQL.
+pub(crate) fn database_connection(world: &Rc<World>) -> Stream {
+    let id = world.next_line.get();
+    world.next_line.set(id + 1);
+    let line = Line::new(world, id, 0, Host::Postgres);
+    let session = postgres::Session::new(world.database.borrow().starts);
+    network::open(world, line, Session::Postgres(Box::new(session)))
+}
+
+/// It is shut down and started, and has told all sessions to go.
+pub(crate) fn restart_database(world: &World) {
+    let now = net::now();
+    world.database.borrow_mut().restart(now, Duration::ZERO);
+    for line in world.lines.borrow().iter() {
+        line.poke();
+    }
+}
+
+/// It dies, and is started again.
+pub(crate) fn crash_database(world: &World) {
+    for line in world.lines.borrow().iter() {
+        line.cut();
+    }
+    world
+        .database
+        .borrow_mut()
+        .crash(net::now(), Duration::ZERO);
 }
 
 /// Lets `talk` speak with the one of the simulated brokers that leads and coordinates everything.
@@ -330,9 +481,26 @@ pub(crate) fn with_broker<F: Future>(protocol: i16, talk: impl FnOnce(Stream) ->
 /// Rows, a pipe, faults, calm; then the judgement.
 async fn story(world: &Rc<World>) {
     let config = config(world);
+    let budget = config.budget;
+    // The receive buffer grows by half for what comes with the largest row.
+    let allowed = budget.received * 2
+        + budget.records
+        + budget.tables * 2
+        + CONNECTION * (config.capture.snapshot_max_threads as usize + 3)
+        + BESIDE;
+    if world.theme == Theme::Copy {
+        let mut database = world.database.borrow_mut();
+        let rest = world.random.borrow_mut().pick(&[50, 200, 400]);
+        database.copy_rest = Duration::from_millis(rest);
+    }
+    world.database.borrow_mut().large = world.theme == Theme::Flood;
+    if world.database.borrow().next_xid > u64::from(u32::MAX) {
+        world.count("xids have come round");
+    }
     world.judge.borrow_mut().exactly_once = config.sink.exactly_once;
     let keys = 2 + world.below(30);
-    for _ in 0..world.below(12) {
+    let most = if world.theme == Theme::Copy { 80 } else { 12 };
+    for _ in 0..world.below(most) {
         work(world, keys);
     }
     let mut running = Some(Running::start(world, 0, &config));
@@ -371,7 +539,19 @@ async fn story(world: &Rc<World>) {
         }
         if world.faults.get() && now >= next_fault {
             running = harm(world, running, &mut doubles, &mut number, &config).await;
-            next_fault = now + Duration::from_millis(world.below(4000));
+            let most = if world.theme == Theme::Copy {
+                2500
+            } else {
+                4000
+            };
+            next_fault = now + Duration::from_millis(world.below(most));
+        }
+        if memory::peak() > allowed {
+            return world.fail(format!(
+                "the pipe has taken {} KiB of the heap, and {} are allowed",
+                memory::peak() >> 10,
+                allowed >> 10
+            ));
         }
         if !at_work && is_through(world) {
             break;
@@ -380,7 +560,7 @@ async fn story(world: &Rc<World>) {
             let confirmed = world.database.borrow().confirmed();
             return world.fail(format!(
                 "no progress: {confirmed:#x} is confirmed, and the WAL ends at {:#x}",
-                world.database.borrow().lsn()
+                world.database.borrow().lsn
             ));
         }
         let mut pause = now + Duration::from_millis(100);
@@ -400,7 +580,7 @@ async fn story(world: &Rc<World>) {
         let ended = tokio::select! {
             biased;
             ended = &mut pipe.task => Some(ended),
-            () = tokio::time::sleep_until(pause) => None,
+            () = sleep_until(pause) => None,
         };
         match ended {
             None => running = Some(pipe),
@@ -423,19 +603,14 @@ async fn story(world: &Rc<World>) {
         }
     }
     let Some(pipe) = running else { return };
-    let _ = pipe.stop.send(true);
-    match tokio::time::timeout(Duration::from_secs(60), pipe.task).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(ended) => return world.fail(format!("told to stop, the pipe ended with {ended:?}")),
-        Err(_) => return world.fail("told to stop, the pipe does not".to_owned()),
-    }
+    pipe.stop(world).await;
     // The markers of the last transaction may still be on their way.
     sleep(Duration::from_secs(1)).await;
     world.cluster.borrow_mut().settle(world);
     world.check_history();
 }
 
-fn first_open(world: &World) -> Option<u32> {
+fn first_open(world: &World) -> Option<u64> {
     world
         .database
         .borrow()
@@ -444,9 +619,7 @@ fn first_open(world: &World) -> Option<u32> {
 
 /// Whether an error that ended the pipe may be: whoever supervises it starts it again.
 fn may_end(world: &World, error: &Error) -> Result<(), String> {
-    let others = ["pipe doubled", "pipe killed"]
-        .iter()
-        .any(|what| world.counts.borrow().contains_key(what));
+    let others = world.has_seen("pipe doubled") || world.has_seen("pipe killed");
     let fine = error.retriable
         // Two that both live, or one whose last words are heard late: either may be told to go.
         || others && error.why.contains("another instance has taken over")
@@ -466,7 +639,7 @@ fn is_overwritten(world: &World, error: &Error) -> bool {
     let judge = world.judge.borrow();
     !judge.exactly_once
         && judge.went_back
-        && world.counts.borrow().contains_key("pipe doubled")
+        && world.has_seen("pipe doubled")
         && error.why.contains("somebody else has advanced it")
 }
 
@@ -486,7 +659,11 @@ fn work(world: &World, keys: u64) {
         Some(xid) if database.open_transactions() > 3 || random.chance(2, 3) => xid,
         _ => database.begin(),
     };
-    let most = if random.chance(1, 20) { 60 } else { 5 };
+    let most = match world.theme {
+        Theme::Flood if random.chance(1, 8) => 300,
+        _ if random.chance(1, 20) => 60,
+        _ => 5,
+    };
     for _ in 0..random.below(most) {
         database.change(xid, random, keys);
     }
@@ -495,6 +672,7 @@ fn work(world: &World, keys: u64) {
         5 => database.roll_back(xid),
         6 => database.write_other(random),
         7 => database.checkpoint(),
+        8 if random.chance(1, 4) && database.rewrite(random) => world.count("table rewritten"),
         _ => {}
     }
 }
@@ -510,7 +688,14 @@ async fn harm(
     let now = net::now();
     let (kind, ms) = {
         let mut random = world.random.borrow_mut();
-        (random.below(22), random.below(5000))
+        let kind = match random.below(25) {
+            // What interrupts a copy.
+            _ if world.theme == Theme::Copy && random.chance(1, 3) => {
+                random.pick(&[16, 19, 19, 20, 21, 22])
+            }
+            kind => kind,
+        };
+        (kind, random.below(5000))
     };
     let lines: Vec<_> = world.lines.borrow().clone();
     let any = (!lines.is_empty()).then(|| {
@@ -562,13 +747,13 @@ async fn harm(
                 line.cut();
             }
             let back = now + Duration::from_millis(ms);
-            world.database.borrow_mut().crash(back);
+            let starts = Duration::from_millis(world.below(500));
+            world.database.borrow_mut().crash(back, starts);
         }
         17 => {
             world.count("pipe paused");
             if let Some(pipe) = &running {
-                pipe.paused_until
-                    .set(Some(now + Duration::from_millis(ms * 4)));
+                pipe.pause(now + Duration::from_millis(ms * 4));
             }
         }
         18 => {
@@ -576,11 +761,38 @@ async fn harm(
             world.count("pipe doubled");
             if let Some(pipe) = running.take() {
                 let wait = Duration::from_millis(ms * (1 + world.below(20)));
-                pipe.paused_until.set(Some(now + wait));
+                pipe.pause(now + wait);
                 doubles.push(pipe);
             }
             *number += 1;
             running = Some(Running::start(world, *number, config));
+        }
+        20 => {
+            world.count("PostgreSQL restarted");
+            let back = now + Duration::from_millis(ms);
+            let starts = Duration::from_millis(world.below(500));
+            world.database.borrow_mut().restart(back, starts);
+            for line in lines.iter().filter(|line| line.host == Host::Postgres) {
+                line.poke();
+            }
+        }
+        21 => {
+            world.count("pipe stopped");
+            if let Some(pipe) = running.take() {
+                pipe.stop(world).await;
+            }
+            *number += 1;
+            running = Some(Running::start(world, *number, config));
+        }
+        22 => {
+            world.count("registry down");
+            let back = now + Duration::from_millis(ms * 2);
+            world.registry.borrow_mut().down_until = Some(back);
+        }
+        23 => {
+            world.count("clock jumped");
+            let off = i64::try_from(world.below(7_200)).unwrap_or_default() - 3600;
+            world.clock_off_us.set(off * 1_000_000);
         }
         _ => {
             world.count("pipe killed");
@@ -610,10 +822,9 @@ fn config(world: &World) -> Config {
          topic.prefix={PREFIX}\ndatabase.hostname=postgres\ndatabase.user=u\n\
          database.dbname=simulated\ndatabase.sslmode=disable\nplugin.name=pgoutput\n\
          slot.name=simulated\npublication.name=p\npublication.autocreate.mode=filtered\n\
+         snapshot.max.threads={}\n\
          topic.creation.default.partitions={}\ntopic.creation.default.replication.factor=1\n\
-         key.converter=org.apache.kafka.connect.json.JsonConverter\n\
-         value.converter=org.apache.kafka.connect.json.JsonConverter\n\
-         key.converter.schemas.enable=false\nvalue.converter.schemas.enable=false\n\
+         errors.retry.timeout={}\nerrors.retry.delay.max.ms=3000\n\
          retriable.restart.connector.wait.ms=2000\nslot.max.retries=20\nslot.retry.delay.ms=2000\n\
          producer.override.request.timeout.ms=3000\n\
          producer.override.linger.ms={}\nproducer.override.batch.size={}\n\
@@ -621,7 +832,9 @@ fn config(world: &World) -> Config {
          producer.override.max.in.flight.requests.per.connection={}\n\
          producer.override.compression.type={}\n\
          producer.override.transaction.timeout.ms={}\n",
+        random.pick(&[1, 1, 2, 4]),
         random.pick(&[1, 3]),
+        random.pick(&[0, 5000, -1]),
         random.pick(&[0, 1, 5, 20]),
         random.pick(&[300, 1000, 16384]),
         random.pick(&[8_000, 100_000, 33_554_432]),
@@ -629,10 +842,35 @@ fn config(world: &World) -> Config {
         random.pick(&["none", "none", "lz4"]),
         random.pick(&[2_000, 10_000, 60_000]),
     );
+    let converters: String = ["key", "value"]
+        .map(|side| match random.chance(1, 3) {
+            false => format!(
+                "{side}.converter=org.apache.kafka.connect.json.JsonConverter\n\
+                 {side}.converter.schemas.enable=false\n"
+            ),
+            true => format!(
+                "{side}.converter=io.confluent.connect.avro.AvroConverter\n\
+                 {side}.converter.schema.registry.url=http://registry:8081\n"
+            ),
+        })
+        .concat();
+    let connector = connector + &converters;
     let worker = Properties::parse(worker.as_bytes()).expect("lines");
     let connector = Properties::parse(connector.as_bytes()).expect("lines");
     match Config::load(&worker, &connector) {
-        Ok((config, _)) => config,
+        Ok((mut config, _)) => {
+            if world.theme == Theme::Flood || random.chance(1, 2) {
+                // As little as a simulation can fill.
+                config.budget = Budget {
+                    received: 64 << 10,
+                    records: 192 << 10,
+                    tables: 32 << 10,
+                    ..config.budget
+                };
+                config.sink.records_bytes_max = config.budget.records;
+            }
+            config
+        }
         Err(problems) => panic!("{problems:?}"),
     }
 }

@@ -117,6 +117,11 @@ impl Line {
         self.news.notify_one();
     }
 
+    /// The peer has something to say.
+    pub(crate) fn poke(&self) {
+        self.news.notify_one();
+    }
+
     /// Breaks after so many more bytes from the peer.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.from_peer.set(bytes);

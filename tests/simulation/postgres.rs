@@ -1,14 +1,13 @@
-//! A PostgreSQL in memory: a history of transactions, slots over it, and what a walsender says.
+//! What a PostgreSQL says: its connections, each an answer to what it hears, over one [`Database`].
 //!
-//! Kept as PostgreSQL keeps it: the order of commits and the LSNs of their changes, which overlap
-//! between transactions; a slot's consistent point, behind every transaction that was running; its
-//! confirmed position, which a crash takes back to what was last written to disk; one connection at
-//! a time for a slot; where a stream begins.
+//! Kept as PostgreSQL keeps it: one connection at a time for a slot; where a stream begins, and what
+//! it says of a value that did not change; `wal_sender_timeout`; COPY in text and binary of the
+//! ranges of tids and the versions that are asked for.
 //!
 //! Left out: TLS and authentication, streaming of transactions in progress, changes of schemas,
 //! and SQL: statements are recognised by a part of their text, in [`Session::answer`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use pgwire::lsn::Lsn;
 use pgwire::write::{Length, put_cstr, put_i16, put_i32, put_i64, put_u32, put_u64};
 use tokio::time::Instant;
 
+use super::World;
+use super::database::{Change, Database, IDENTITIES, OIDS, Row, Slot, Snapshot, TABLES};
 use super::network::{Line, Step};
-use super::{Random, World};
 
 /// Microseconds from 1970-01-01 to 2000-01-01.
 const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
@@ -27,320 +27,16 @@ const SYSTEM_ID: &str = "7300000000000000001";
 const INT4: u32 = 23;
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
-pub(crate) const TABLES: [&str; 3] = ["plain", "full", "rare"];
-/// `relreplident` of each.
-const IDENTITIES: [u8; 3] = [b'd', b'f', b'd'];
-pub(crate) const OIDS: [u32; 3] = [16_401, 16_402, 16_403];
 const COLUMNS: [(&str, u32); 3] = [("id", INT4), ("version", INT8), ("payload", TEXT)];
-
-/// A row of any of the tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) id: i32,
-    /// Never the same twice.
-    pub(crate) version: i64,
-    pub(crate) payload: Rc<str>,
-}
-
-/// What happened to a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) lsn: u64,
-    pub(crate) table: usize,
-    pub(crate) old: Option<Row>,
-    pub(crate) new: Option<Row>,
-}
-
-/// A transaction that has committed.
-#[derive(Debug)]
-pub(crate) struct Transaction {
-    pub(crate) xid: u32,
-    pub(crate) changes: Vec<Change>,
-    /// Start of the commit record.
-    pub(crate) commit: u64,
-    pub(crate) end: u64,
-    ts_us: i64,
-}
-
-/// One that runs.
-#[derive(Debug, Default)]
-struct Open {
-    began: u64,
-    changes: Vec<Change>,
-}
-
-type Rows = [BTreeMap<i32, Row>; 3];
-
-#[derive(Debug, Clone)]
-struct Slot {
-    restart: u64,
-    confirmed: u64,
-    /// What a crash leaves.
-    on_disk: u64,
-    /// The line of whoever holds it.
-    active: Option<u64>,
-    temporary: bool,
-    ready: bool,
-}
-
-/// The server.
-#[derive(Debug)]
-pub(crate) struct Database {
-    pub(crate) version: u32,
-    lsn: u64,
-    next_xid: u32,
-    next_version: i64,
-    pub(crate) committed: Vec<Rc<Transaction>>,
-    open: BTreeMap<u32, Open>,
-    rows: Rows,
-    slots: BTreeMap<String, Slot>,
-    published: bool,
-    /// Exported: the rows at the consistent point, while the exporting line lives.
-    snapshots: BTreeMap<String, (u64, Rc<Rows>)>,
-    /// Nobody can connect before.
-    pub(crate) down_until: Option<Instant>,
-    /// Consistent points of the connector's slot and of temporary ones, in order.
-    pub(crate) points: Vec<u64>,
-    pub(crate) slot_name: &'static str,
-}
-
-impl Database {
-    pub(crate) fn new(random: &mut Random) -> Self {
-        Self {
-            version: random.pick(&[130_012, 150_018, 180_001]),
-            lsn: 0x0100_0000,
-            next_xid: 700,
-            next_version: 1,
-            committed: Vec::new(),
-            open: BTreeMap::new(),
-            rows: Rows::default(),
-            slots: BTreeMap::new(),
-            published: false,
-            snapshots: BTreeMap::new(),
-            down_until: None,
-            points: Vec::new(),
-            slot_name: "simulated",
-        }
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.down_until
-            .is_none_or(|until| engine::net::now() >= until)
-    }
-
-    /// What the connector's slot was told last; zero: there is none.
-    pub(crate) fn confirmed(&self) -> u64 {
-        self.slots
-            .get(self.slot_name)
-            .map_or(0, |slot| slot.confirmed)
-    }
-
-    pub(crate) fn has_slot(&self) -> bool {
-        self.slots
-            .get(self.slot_name)
-            .is_some_and(|slot| slot.ready)
-    }
-
-    pub(crate) fn open_transactions(&self) -> usize {
-        self.open.len()
-    }
-
-    pub(crate) fn lsn(&self) -> u64 {
-        self.lsn
-    }
-
-    /// The rows as they were at `point`.
-    pub(crate) fn rows_at(&self, point: u64) -> [BTreeMap<i32, Row>; 3] {
-        let mut rows = Rows::default();
-        for transaction in self.committed.iter().take_while(|it| it.commit < point) {
-            apply(&mut rows, &transaction.changes);
-        }
-        rows
-    }
-
-    /// WAL of nobody's interest.
-    pub(crate) fn write_other(&mut self, random: &mut Random) {
-        self.lsn += 8 * (1 + random.below(400));
-    }
-
-    pub(crate) fn begin(&mut self) -> u32 {
-        self.next_xid += 1;
-        let began = self.lsn;
-        let changes = Vec::new();
-        self.open.insert(self.next_xid, Open { began, changes });
-        self.next_xid
-    }
-
-    /// One of the transactions that run.
-    pub(crate) fn any_open(&self, random: &mut Random) -> Option<u32> {
-        let at = random.index(self.open.len());
-        self.open.keys().nth(at).copied()
-    }
-
-    /// Makes a change in a transaction, of a row that no other has locked. `false`: they all are.
-    pub(crate) fn change(&mut self, xid: u32, random: &mut Random, keys: u64) -> bool {
-        let last = self.open.get(&xid).and_then(|open| open.changes.last());
-        let table = match last {
-            // Another row of the same INSERT, perhaps.
-            Some(last) if last.old.is_none() && random.chance(1, 2) => last.table,
-            _ => random.pick(&[0, 0, 0, 1, 1, 2]),
-        };
-        let locked: BTreeSet<i32> = self
-            .open
-            .iter()
-            .filter(|(other, _)| **other != xid)
-            .flat_map(|(_, open)| &open.changes)
-            .filter(|change| change.table == table)
-            .flat_map(|change| change.old.iter().chain(&change.new).map(|row| row.id))
-            .collect();
-        let mut draw = |locked: &BTreeSet<i32>| {
-            let id = i32::try_from(random.below(keys)).unwrap_or_default();
-            (!locked.contains(&id)).then_some(id)
-        };
-        let Some(id) = draw(&locked) else {
-            return false;
-        };
-        let other = draw(&locked);
-        let size = match random.below(40) {
-            0 => random.index(6000),
-            1..10 => random.index(200),
-            _ => random.index(20),
-        };
-        let payload: Rc<str> = "0123456789abcdef"
-            .chars()
-            .cycle()
-            .skip(random.index(16))
-            .take(size)
-            .collect::<String>()
-            .into();
-        let Some(open) = self.open.get_mut(&xid) else {
-            return false;
-        };
-        let mut mine = open.changes.iter().filter(|change| change.table == table);
-        let seen = |id: i32, rows: &Rows, mine: &mut dyn Iterator<Item = &Change>| {
-            let mut row = rows[table].get(&id).cloned();
-            for change in mine {
-                if change.old.as_ref().is_some_and(|old| old.id == id) {
-                    row = None;
-                }
-                if let Some(new) = change.new.as_ref().filter(|new| new.id == id) {
-                    row = Some(new.clone());
-                }
-            }
-            row
-        };
-        let old = seen(id, &self.rows, &mut mine);
-        let mut new = Row {
-            id,
-            version: self.next_version,
-            payload,
-        };
-        self.next_version += 1;
-        let mut deleted = false;
-        if old.is_some() {
-            match random.below(8) {
-                0..2 => deleted = true,
-                2 => {
-                    let mut mine = open.changes.iter().filter(|change| change.table == table);
-                    if let Some(other) = other
-                        && other != id
-                        && seen(other, &self.rows, &mut mine).is_none()
-                    {
-                        new.id = other;
-                    }
-                }
-                _ => {}
-            }
-        }
-        // Rows of one multi-insert share an LSN.
-        let together = old.is_none()
-            && open.changes.last().is_some_and(|last| {
-                last.table == table && last.lsn + 64 >= self.lsn && last.old.is_none()
-            })
-            && random.chance(3, 4);
-        let lsn = match open.changes.last() {
-            Some(last) if together => last.lsn,
-            _ => {
-                let lsn = self.lsn;
-                self.lsn += 56 + 8 * random.below(10);
-                lsn
-            }
-        };
-        let new = (!deleted).then_some(new);
-        open.changes.push(Change {
-            lsn,
-            table,
-            old,
-            new,
-        });
-        true
-    }
-
-    pub(crate) fn commit(&mut self, xid: u32, now_us: i64) {
-        let Some(open) = self.open.remove(&xid) else {
-            return;
-        };
-        let commit = self.lsn;
-        self.lsn += 48;
-        apply(&mut self.rows, &open.changes);
-        if open.changes.is_empty() {
-            return;
-        }
-        self.committed.push(Rc::new(Transaction {
-            xid,
-            changes: open.changes,
-            commit,
-            end: self.lsn,
-            ts_us: now_us,
-        }));
-    }
-
-    pub(crate) fn roll_back(&mut self, xid: u32) {
-        self.open.remove(&xid);
-        self.lsn += 40;
-    }
-
-    /// Slots are written to disk; what they hold back is looked at.
-    pub(crate) fn checkpoint(&mut self) {
-        let oldest = self.open.values().map(|open| open.began).min();
-        for slot in self.slots.values_mut() {
-            slot.on_disk = slot.confirmed;
-            slot.restart = slot
-                .restart
-                .max(slot.confirmed.min(oldest.unwrap_or(slot.confirmed)));
-        }
-    }
-
-    /// The server dies: what had committed and what was written of the slots remains.
-    pub(crate) fn crash(&mut self, back: Instant) {
-        self.open.clear();
-        self.snapshots.clear();
-        self.slots.retain(|_, slot| slot.ready && !slot.temporary);
-        for slot in self.slots.values_mut() {
-            slot.active = None;
-            slot.confirmed = slot.on_disk;
-        }
-        self.down_until = Some(back);
-    }
-}
-
-fn apply(rows: &mut Rows, changes: &[Change]) {
-    for change in changes {
-        if let Some(old) = &change.old {
-            rows[change.table].remove(&old.id);
-        }
-        if let Some(new) = &change.new {
-            rows[change.table].insert(new.id, new.clone());
-        }
-    }
-}
 
 /// One connection of the server's.
 #[derive(Debug)]
 pub(crate) struct Session {
     state: State,
     /// What SET TRANSACTION SNAPSHOT took.
-    rows: Option<Rc<Rows>>,
+    seen: Option<Rc<Snapshot>>,
+    /// Of the server's starts, the one that it belongs to.
+    start: u32,
     exported: Option<String>,
     heard_at: Instant,
     asked: bool,
@@ -354,11 +50,14 @@ enum State {
     Creating {
         name: String,
         temporary: bool,
-        running: BTreeSet<u32>,
+        running: BTreeSet<u64>,
     },
     Copying {
-        lines: Vec<String>,
+        rows: Vec<Vec<u8>>,
+        count: usize,
         at: usize,
+        /// It rests until then.
+        until: Instant,
     },
     Streaming(Streaming),
     Over,
@@ -375,13 +74,15 @@ struct Streaming {
     start: u64,
     told: u64,
     messages: usize,
+    binary: bool,
 }
 
 impl Session {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(start: u32) -> Self {
         Self {
             state: State::Startup,
-            rows: None,
+            seen: None,
+            start,
             exported: None,
             heard_at: engine::net::now(),
             asked: false,
@@ -409,11 +110,27 @@ impl Session {
         input: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Step {
+        let over = matches!(self.state, State::Over);
+        if !over && self.start != world.database.borrow().starts {
+            self.state = State::Over;
+            put_error(
+                out,
+                "FATAL",
+                "57P01",
+                "terminating connection due to administrator command",
+            );
+        }
         loop {
             match &self.state {
                 State::Startup => {
                     let Some(size) = length(input, 0) else { break };
                     input.drain(..size);
+                    if world.database.borrow().is_starting() {
+                        let why = "the database system is starting up";
+                        put_error(out, "FATAL", "57P03", why);
+                        self.state = State::Over;
+                        continue;
+                    }
                     self.greet(world, out);
                     self.state = State::Idle;
                 }
@@ -441,7 +158,14 @@ impl Session {
                     ..Step::default()
                 }
             }
-            State::Copying { .. } => {
+            State::Copying { until, .. } => {
+                let until = *until;
+                if until > engine::net::now() {
+                    return Step {
+                        deadline: Some(until),
+                        ..Step::default()
+                    };
+                }
                 self.copy(world, out);
                 Step::default()
             }
@@ -558,7 +282,7 @@ impl Session {
                 ready: false,
             };
             database.slots.insert(name.clone(), slot);
-            let running = database.open.keys().copied().collect();
+            let running = database.running();
             self.state = State::Creating {
                 name,
                 temporary,
@@ -567,41 +291,23 @@ impl Session {
             return;
         }
         if has("COPY (SELECT ") {
-            let Some(rows) = &self.rows else {
-                return world.fail(format!("COPY outside of a snapshot: {sql}"));
+            return match self.begin_copy(world, sql, out) {
+                Ok(()) => {}
+                Err(why) => world.fail(format!("{why}: {sql}")),
             };
-            let Some(table) = TABLES
-                .iter()
-                .position(|table| has(&format!("\"public\".\"{table}\"")))
-            else {
-                return world.fail(format!("COPY of an unknown table: {sql}"));
-            };
-            let lines = rows[table]
-                .values()
-                .map(|row| format!("{}\t{}\t{}\n", row.id, row.version, row.payload))
-                .collect();
-            put(out, b'H', |body| {
-                body.push(0);
-                put_i16(body, 3);
-                for _ in 0..3 {
-                    put_i16(body, 0);
-                }
-            });
-            self.state = State::Copying { lines, at: 0 };
-            return;
         }
         let rows: Vec<Vec<Option<String>>> = if has("row_security_active") {
-            // Tables that are copied as wholes, in text.
+            let flag = |flag: bool| text(&if flag { "t" } else { "f" });
             let heap = |table: usize| {
                 vec![
                     text(&OIDS[table]),
                     text(&OIDS[table]),
                     text(&"public"),
                     text(&TABLES[table]),
-                    text(&OIDS[table]),
-                    text(&1),
-                    text(&"f"),
-                    text(&"f"),
+                    text(&database.filenodes[table]),
+                    text(&database.blocks),
+                    flag(database.by_tid),
+                    flag(database.binary),
                 ]
             };
             captured().map(heap).collect()
@@ -721,7 +427,7 @@ impl Session {
                 })
                 .collect()
         } else if let Some(name) = sql.strip_prefix("SET TRANSACTION SNAPSHOT ") {
-            let Some((_, rows)) = database.snapshots.get(name.trim_matches('\'')) else {
+            let Some(snapshot) = database.snapshots.get(name.trim_matches('\'')) else {
                 if database.version < 170_000 {
                     return refuse(
                         out,
@@ -731,12 +437,18 @@ impl Session {
                 }
                 return refuse(out, "42704", &format!("snapshot {name} does not exist"));
             };
-            self.rows = Some(Rc::clone(rows));
+            self.seen = Some(Rc::clone(snapshot));
             Vec::new()
         } else if has("extract(epoch FROM current_timestamp)") {
-            let xid = database.next_xid;
-            let view = format!("{xid}:{xid}:");
-            vec![vec![text(&world.now_unix_us()), text(&view), text(&xid)]]
+            let Some(seen) = &self.seen else {
+                return world.fail(format!("a snapshot that was not taken: {sql}"));
+            };
+            let view = text(&seen.view);
+            vec![vec![
+                text(&world.now_unix_us()),
+                view,
+                text(&database.assign()),
+            ]]
         } else if has("pg_current_wal_lsn()") {
             vec![vec![text(&Lsn(database.lsn)), text(&database.next_xid)]]
         } else if has("BEGIN ") || has("LOCK TABLE ") || has("SET ") || has("COMMIT") {
@@ -763,19 +475,22 @@ impl Session {
             return;
         };
         let database = &mut *world.database.borrow_mut();
-        if running.iter().any(|xid| database.open.contains_key(xid)) {
+        if running.iter().any(|&xid| database.is_running(xid)) {
             return;
         }
         let point = database.lsn;
         let export = format!("{:08X}-{}", line.id, database.snapshots.len());
-        let rows = Rc::new(database.rows.clone());
-        database.snapshots.insert(export.clone(), (point, rows));
+        let snapshot = database.snapshot();
+        database.snapshots.insert(export.clone(), snapshot);
         if let Some(slot) = database.slots.get_mut(name) {
             slot.ready = true;
             slot.confirmed = point;
             slot.on_disk = point;
         }
         world.note("slot", line.id, point);
+        if *temporary && world.judge.borrow().copies_over_gap(database.confirmed()) {
+            world.end_over_gap();
+        }
         if !temporary || !database.points.is_empty() {
             database.points.push(point);
         }
@@ -792,18 +507,67 @@ impl Session {
         self.state = State::Idle;
     }
 
+    /// Begins to answer a COPY of one of the tables, of the rows that are asked for.
+    fn begin_copy(
+        &mut self,
+        world: &World,
+        sql: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        let seen = self.seen.as_ref().ok_or("COPY outside of a snapshot")?;
+        let asked = Asked::parse(sql).ok_or("a COPY that is not simulated")?;
+        world.count("COPY");
+        if asked.below != u64::MAX {
+            world.count("COPY of what an earlier snapshot sees");
+        }
+        if asked.from & 0xffff != 0 {
+            world.count("COPY from the middle of a block");
+        }
+        let mut rows: Vec<&Row> = seen.rows[asked.table].values().collect();
+        rows.retain(|row| asked.wants(row));
+        rows.sort_by_key(|row| row.tid);
+        let mut encoded: Vec<Vec<u8>> = rows.iter().map(|row| asked.encode(row)).collect();
+        let count = encoded.len();
+        if asked.binary {
+            encoded.push((-1_i16).to_be_bytes().to_vec());
+            let header = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+            encoded[0].splice(0..0, header.iter().copied());
+        }
+        put(out, b'H', |body| {
+            body.push(u8::from(asked.binary));
+            put_i16(body, i16::try_from(asked.columns.len()).unwrap_or_default());
+            for _ in &asked.columns {
+                put_i16(body, i16::from(asked.binary));
+            }
+        });
+        self.state = State::Copying {
+            rows: encoded,
+            count,
+            at: 0,
+            until: engine::net::now(),
+        };
+        Ok(())
+    }
+
     fn copy(&mut self, world: &World, out: &mut Vec<u8>) {
-        let State::Copying { lines, at } = &mut self.state else {
+        let State::Copying {
+            rows,
+            count,
+            at,
+            until,
+        } = &mut self.state
+        else {
             return;
         };
-        let count = world.index(6) + 1;
-        for line in lines.iter().skip(*at).take(count) {
-            put(out, b'd', |body| body.extend_from_slice(line.as_bytes()));
+        let most = world.index(6) + 1;
+        for row in rows.iter().skip(*at).take(most) {
+            put(out, b'd', |body| body.extend_from_slice(row));
         }
-        *at += count;
-        if *at >= lines.len() {
+        *at += most;
+        *until = engine::net::now() + world.database.borrow().copy_rest;
+        if *at >= rows.len() {
             put(out, b'c', |_| {});
-            complete(out, &format!("COPY {}", lines.len()));
+            complete(out, &format!("COPY {count}"));
             ready(out);
             self.state = State::Idle;
         }
@@ -855,6 +619,7 @@ impl Session {
             start,
             told: 0,
             messages,
+            binary: rest.contains("\"binary\" 'true'"),
         });
     }
 }
@@ -877,11 +642,12 @@ impl Streaming {
             match self.change {
                 None => {
                     let first = transaction.changes.first().map_or(0, |change| change.lsn);
+                    let xid = wire_xid(transaction.xid);
                     put_wal(out, first, now_us, |body| {
                         body.push(b'B');
                         put_u64(body, transaction.commit);
                         put_i64(body, transaction.ts_us - UNIX_TO_PG_US);
-                        put_u32(body, transaction.xid);
+                        put_u32(body, xid);
                     });
                     self.change = Some(0);
                 }
@@ -890,7 +656,10 @@ impl Streaming {
                     if self.announced.insert(change.table) {
                         put_wal(out, 0, now_us, |body| put_relation(body, change.table));
                     }
-                    put_wal(out, change.lsn, now_us, |body| put_change(body, change));
+                    let binary = self.binary;
+                    put_wal(out, change.lsn, now_us, |body| {
+                        put_change(body, change, binary);
+                    });
                     self.change = Some(at + 1);
                     if world.chance(1, 30) {
                         self.told = self.told.max(transaction.commit);
@@ -951,7 +720,7 @@ fn put_relation(body: &mut Vec<u8>, table: usize) {
     }
 }
 
-fn put_change(body: &mut Vec<u8>, change: &Change) {
+fn put_change(body: &mut Vec<u8>, change: &Change, binary: bool) {
     let full = IDENTITIES[change.table] == b'f';
     let (kind, old) = match (&change.old, &change.new) {
         (None, _) => (b'I', None),
@@ -962,28 +731,207 @@ fn put_change(body: &mut Vec<u8>, change: &Change) {
     put_u32(body, OIDS[change.table]);
     if let Some(old) = old {
         body.push(if full { b'O' } else { b'K' });
-        put_tuple(body, old, !full);
+        put_tuple(
+            body,
+            old,
+            if full { Payload::Told } else { Payload::NotKey },
+            binary,
+        );
     }
     if let Some(new) = &change.new {
         body.push(b'N');
-        put_tuple(body, new, false);
+        let payload = if change.keeps_payload() {
+            Payload::Unchanged
+        } else {
+            Payload::Told
+        };
+        put_tuple(body, new, payload, binary);
     }
 }
 
-fn put_tuple(body: &mut Vec<u8>, row: &Row, key_only: bool) {
+/// What a tuple says of what is not its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Payload {
+    Told,
+    /// It lies outside of the row, and did not change.
+    Unchanged,
+    /// Nothing, of the version neither.
+    NotKey,
+}
+
+fn put_tuple(body: &mut Vec<u8>, row: &Row, payload: Payload, binary: bool) {
     put_i16(body, 3);
-    let mut value = |text: &str| {
-        body.push(b't');
-        put_i32(body, i32::try_from(text.len()).unwrap_or_default());
-        body.extend_from_slice(text.as_bytes());
-    };
-    value(&row.id.to_string());
-    if key_only {
-        body.extend_from_slice(b"nn");
-    } else {
-        value(&row.version.to_string());
-        value(&row.payload);
+    for column in 0..3 {
+        match (column, payload) {
+            (1 | 2, Payload::NotKey) => body.push(b'n'),
+            (2, Payload::Unchanged) => body.push(b'u'),
+            _ => {
+                body.push(if binary { b'b' } else { b't' });
+                put_value(body, &value(row, column, binary));
+            }
+        }
     }
+}
+
+/// A column of a row, in the order of [`COLUMNS`].
+fn value(row: &Row, column: usize, binary: bool) -> Vec<u8> {
+    match (column, binary) {
+        (0, true) => row.id.to_be_bytes().to_vec(),
+        (0, false) => row.id.to_string().into_bytes(),
+        (1, true) => row.version.to_be_bytes().to_vec(),
+        (1, false) => row.version.to_string().into_bytes(),
+        _ => row.payload.as_bytes().to_vec(),
+    }
+}
+
+fn put_value(body: &mut Vec<u8>, value: &[u8]) {
+    put_i32(body, i32::try_from(value.len()).unwrap_or_default());
+    body.extend_from_slice(value);
+}
+
+/// An xid as the wire has it.
+fn wire_xid(xid: u64) -> u32 {
+    (xid & 0xffff_ffff) as u32
+}
+
+/// What a COPY asks for.
+#[derive(Debug)]
+struct Asked {
+    table: usize,
+    /// Of [`COLUMNS`]; the one behind them is the tid; none: NULL.
+    columns: Vec<Option<usize>>,
+    binary: bool,
+    from: u64,
+    to: u64,
+    /// `xmin` is below, and none of these; or not so.
+    below: u64,
+    except: Vec<u64>,
+    unless: bool,
+}
+
+impl Asked {
+    /// None: another form than those that the engine writes.
+    fn parse(sql: &str) -> Option<Self> {
+        let rest = sql.strip_prefix("COPY (SELECT ")?;
+        let (columns, rest) = rest.split_once(" FROM ")?;
+        let (from, form) = rest.split_once(") TO STDOUT")?;
+        let binary = match form {
+            "" => false,
+            " (FORMAT binary)" => true,
+            _ => return None,
+        };
+        let (from, conditions) = from.split_once(" WHERE ").unwrap_or((from, ""));
+        let from = from.strip_prefix("ONLY ").unwrap_or(from);
+        let table = from.strip_prefix("\"public\".\"")?.strip_suffix('"')?;
+        let column = |name: &str| match name {
+            "NULL" => Some(None),
+            "ctid" => Some(Some(COLUMNS.len())),
+            name => {
+                let name = name.strip_prefix('"')?.strip_suffix('"')?;
+                Some(Some(COLUMNS.iter().position(|it| it.0 == name)?))
+            }
+        };
+        let mut asked = Self {
+            table: TABLES.iter().position(|name| *name == table)?,
+            columns: columns.split(", ").map(column).collect::<Option<_>>()?,
+            binary,
+            from: 0,
+            to: u64::MAX,
+            below: u64::MAX,
+            except: Vec::new(),
+            unless: false,
+        };
+        let (others, inside) = match conditions.split_once("NOT (") {
+            None => (conditions, ""),
+            Some((others, inside)) => (others, inside.strip_suffix(')')?),
+        };
+        asked.unless = !inside.is_empty();
+        let conditions = others.split(" AND ").chain(inside.split(" AND "));
+        for condition in conditions.filter(|it| !it.is_empty()) {
+            if let Some(tid) = condition.strip_prefix("ctid >= ") {
+                asked.from = parse_tid(tid)?;
+            } else if let Some(tid) = condition.strip_prefix("ctid < ") {
+                asked.to = parse_tid(tid)?;
+            } else if let Some(xid) = condition.strip_prefix("xmin::text::int8 < ") {
+                asked.below = xid.parse().ok()?;
+            } else {
+                let list = condition.strip_prefix("xmin::text::int8 <> ALL ('{")?;
+                let list = list.strip_suffix("}'::int8[])")?;
+                let xids: Result<_, _> = list.split(',').map(str::parse).collect();
+                asked.except = xids.ok()?;
+            }
+        }
+        Some(asked)
+    }
+
+    fn wants(&self, row: &Row) -> bool {
+        // A row has only 32 bits of it.
+        let xmin = u64::from(wire_xid(row.xmin));
+        let seen = xmin < self.below && !self.except.contains(&xmin);
+        (self.from..self.to).contains(&row.tid) && seen != self.unless
+    }
+
+    fn encode(&self, row: &Row) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (block, line) = (row.tid >> 16, row.tid & 0xffff);
+        if self.binary {
+            put_i16(
+                &mut out,
+                i16::try_from(self.columns.len()).unwrap_or_default(),
+            );
+        }
+        for (at, column) in self.columns.iter().enumerate() {
+            let value = match *column {
+                None => None,
+                Some(column) if column == COLUMNS.len() && self.binary => {
+                    let mut tid = Vec::new();
+                    put_u32(&mut tid, wire_xid(block));
+                    tid.extend_from_slice(&((line & 0xffff) as u16).to_be_bytes());
+                    Some(tid)
+                }
+                Some(column) if column == COLUMNS.len() => {
+                    Some(format!("({block},{line})").into_bytes())
+                }
+                Some(column) => Some(value(row, column, self.binary)),
+            };
+            match value {
+                None if self.binary => put_i32(&mut out, -1),
+                Some(value) if self.binary => put_value(&mut out, &value),
+                value => {
+                    if at > 0 {
+                        out.push(b'\t');
+                    }
+                    match value {
+                        None => out.extend_from_slice(b"\\N"),
+                        Some(value) => put_escaped(&mut out, &value),
+                    }
+                }
+            }
+        }
+        if !self.binary {
+            out.push(b'\n');
+        }
+        out
+    }
+}
+
+/// A value in COPY's text.
+fn put_escaped(out: &mut Vec<u8>, value: &[u8]) {
+    for &byte in value {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            _ => out.push(byte),
+        }
+    }
+}
+
+/// `'(12,3)'::tid`
+fn parse_tid(text: &str) -> Option<u64> {
+    let text = text.strip_prefix("'(")?.strip_suffix(")'::tid")?;
+    let (block, line) = text.split_once(',')?;
+    Some(block.parse::<u64>().ok()? << 16 | line.parse::<u64>().ok()?)
 }
 
 fn put_rows(out: &mut Vec<u8>, rows: &[Vec<Option<String>>]) {
@@ -1017,14 +965,23 @@ fn put_rows(out: &mut Vec<u8>, rows: &[Vec<Option<String>>]) {
 }
 
 fn refuse(out: &mut Vec<u8>, code: &str, text: &str) {
+    put_error(out, "ERROR", code, text);
+    ready(out);
+}
+
+fn put_error(out: &mut Vec<u8>, severity: &str, code: &str, text: &str) {
     put(out, b'E', |body| {
-        for (field, value) in [(b'S', "ERROR"), (b'C', code), (b'M', text)] {
+        for (field, value) in [
+            (b'S', severity),
+            (b'V', severity),
+            (b'C', code),
+            (b'M', text),
+        ] {
             body.push(field);
             put_cstr(body, value.as_bytes());
         }
         body.push(0);
     });
-    ready(out);
 }
 
 fn complete(out: &mut Vec<u8>, tag: &str) {
