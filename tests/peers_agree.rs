@@ -6,6 +6,9 @@
 )]
 mod simulation;
 
+#[path = "peers_agree/postgres.rs"]
+mod postgres;
+
 use std::time::Duration;
 
 use engine::net::Stream;
