@@ -11,7 +11,8 @@
 //!   {"type":"record","name":"R", ..}            the schema's text              json, schema
 //!                         │
 //!                         ├─► Parsing Canonical Form ─► CRC-64-AVRO            fingerprint
-//!                         └─► may this reader read that writer?                compatibility
+//!                         ├─► may this reader read that writer?                compatibility
+//!                         └─► a writer's datum as that reader's schema has it  resolve
 //! ```
 //!
 //! The text that [`Schema`] prints is the one Avro's Java library prints, to the byte: registries
@@ -33,9 +34,7 @@
 //! assert_eq!(schema.to_json(&key).to_string(), r#"{"id":1}"#);
 //! ```
 //!
-//! Left out: resolution of a datum from a writer's into a reader's schema (producers have no use
-//! for it; [`compatibility`] answers whether it could be done), object container files, protocols,
-//! the JSON encoding of data.
+//! Left out: object container files, protocols, the JSON encoding of data.
 
 #![forbid(unsafe_code)]
 #![deny(
@@ -54,6 +53,8 @@ pub mod fingerprint;
 
 pub mod compatibility;
 
+pub mod resolve;
+
 pub mod write;
 
 pub mod read;
@@ -70,6 +71,7 @@ pub use datum::Datum;
 pub use decimal::{Decimal, DecimalError};
 pub use error::{Fault, Malformed, SchemaError, SchemaFault};
 pub use read::Reader;
+pub use resolve::{Resolution, Unresolved};
 pub use schema::{
     Builder, Field, Name, Named, NamedId, Order, Primitive, Schema, Shape, Type, View,
 };

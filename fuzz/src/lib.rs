@@ -17,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     ("avro/datum", avro::datum),
     ("avro/decimals", avro::decimals),
     ("avro/reader", avro::reader),
+    ("avro/resolution", avro::resolution),
     ("avro/schema", avro::schema),
     ("broker/requests", broker::requests),
     ("config/connector", config::connector),
