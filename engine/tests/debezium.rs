@@ -85,7 +85,7 @@ fn all_types() {
             fields_json(row),
             changed(&modes[0]["fields"], &mode["changed"], "field")
         );
-        let avro = row.avro(true);
+        let avro = row.avro(engine::config::AvroText::default());
         let (_, fields) = avro.split_once("\"fields\":").unwrap();
         let fields = fields.rsplit_once(",\"connect.name\"").unwrap().0;
         assert_eq!(
@@ -105,7 +105,14 @@ fn all_types() {
             "{hex}"
         );
         if let Some(key) = mode["keyAvroSchema"].as_str() {
-            assert_eq!(schemas.key.as_ref().unwrap().avro(true), key);
+            assert_eq!(
+                schemas
+                    .key
+                    .as_ref()
+                    .unwrap()
+                    .avro(engine::config::AvroText::default()),
+                key
+            );
         }
     }
 }
@@ -793,8 +800,14 @@ fn check_notice(
         way.check(golden, member, Some(&out), place);
     }
     if way.hex {
-        assert_eq!(notice.key.avro(true), golden.raw["keyAvroSchema"]);
-        assert_eq!(notice.value.avro(true), golden.raw["valueAvroSchema"]);
+        assert_eq!(
+            notice.key.avro(engine::config::AvroText::default()),
+            golden.raw["keyAvroSchema"]
+        );
+        assert_eq!(
+            notice.value.avro(engine::config::AvroText::default()),
+            golden.raw["valueAvroSchema"]
+        );
     }
 }
 

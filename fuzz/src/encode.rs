@@ -144,7 +144,10 @@ fn encoders(mode: &str) -> Encoders {
             value: 2,
         };
         let encoder = RowEncoder::compile(&table, &schemas, &config, "d", ids).expect("a plan");
-        (encoder, schemas.value.avro(true))
+        (
+            encoder,
+            schemas.value.avro(engine::config::AvroText::default()),
+        )
     };
     let (json, _) = compile(
         "key.converter=org.apache.kafka.connect.json.JsonConverter\n\

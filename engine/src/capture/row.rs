@@ -78,7 +78,7 @@ impl<'b> Row<'b> {
 }
 
 /// The spans of one row, kept from row to row so that indexing allocates nothing after warm-up.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct RowIndex {
     spans: Vec<Span>,
 }

@@ -747,6 +747,11 @@ impl Load {
                 });
                 given.value = (*new).to_owned();
             }
+            if let Kind::Class(classes) = row.kind
+                && let Some(class) = table::class_named(classes, &given.value)
+            {
+                given.value = class.to_owned();
+            }
         }
     }
 

@@ -591,18 +591,38 @@ pub struct AvroConverter {
     pub auto_register: bool,
     /// `use.latest.version`
     pub use_latest_version: bool,
-    /// `latest.compatibility.strict`: with `use_latest_version`.
-    pub latest_compatibility_strict: bool,
+    /// `use.schema.id`: the schema to write in, before `use_latest_version`.
+    pub use_schema_id: Option<u32>,
+    /// `latest.compatibility.strict` or `id.compatibility.strict`, whichever is of the schema that
+    /// is written: it must have a place for all that the table's own has.
+    pub strict: bool,
     /// `normalize.schemas`
     pub normalize: bool,
-    /// `connect.meta.data`
-    pub connect_meta_data: bool,
-    /// `enhanced.avro.schema.support`
-    pub enhanced_schemas: bool,
-    /// `scrub.invalid.names`
-    pub scrub_invalid_names: bool,
+    /// What its schemas say.
+    pub text: AvroText,
+    /// `ignore.default.for.nullables`: a null in a field with a default stays null.
+    pub ignore_defaults: bool,
     /// `key.subject.name.strategy` or `value.subject.name.strategy`, by which side this is.
     pub subject_name: SubjectName,
+}
+
+/// What AvroConverter's schemas say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AvroText {
+    /// `connect.meta.data`
+    pub meta: bool,
+    /// `scrub.invalid.names`
+    pub scrubs: bool,
+}
+
+impl Default for AvroText {
+    /// AvroConverter's own defaults.
+    fn default() -> Self {
+        Self {
+            meta: true,
+            scrubs: false,
+        }
+    }
 }
 
 /// How a schema registry is reached.

@@ -19,8 +19,9 @@ use super::Pattern;
 mod rows;
 
 pub use rows::{
-    AVRO, CLIENT, CONNECT, DEBEZIUM, JSON, PENSTOCK, REFUSED_CLASSES, RENAMED_TRANSFORMS,
-    REQUIRED_TRANSFORM_OPTIONS, STRING, TRANSFORM_OPTIONS, TRANSFORMS, WORKER,
+    AVRO, CLIENT, CONNECT, DEBEZIUM, JSON, METADATA_FIELDS, PENSTOCK, REFUSED_CLASSES,
+    RENAMED_TRANSFORMS, REQUIRED_TRANSFORM_OPTIONS, STRING, TRANSFORM_OPTIONS, TRANSFORM_WORDS,
+    TRANSFORMS, WORKER,
 };
 
 /// One property.
@@ -155,6 +156,22 @@ pub static SECTIONS: &[&Section] = &[
 ];
 
 // ---- what a row can do -------------------------------------------------------------------------
+
+/// The class that Connect finds by its full name, by its own alone (`JsonConverter`), or by that
+/// without what it is (`Json`).
+pub(crate) fn class_named(classes: &[&'static str], text: &str) -> Option<&'static str> {
+    let simple =
+        |class: &&'static str| -> &'static str { class.rsplit('.').next().unwrap_or(class) };
+    let pruned = |class: &&'static str| {
+        let name = simple(class);
+        let name = name.strip_suffix("Converter").unwrap_or(name);
+        name.strip_suffix("Header").unwrap_or(name)
+    };
+    let find = |is: &dyn Fn(&&'static str) -> bool| classes.iter().find(|class| is(class)).copied();
+    find(&|class| *class == text)
+        .or_else(|| find(&|class| simple(class) == text))
+        .or_else(|| find(&|class| pruned(class) == text))
+}
 
 impl Property {
     /// What is wrong with a value, in the words of the one whose property it is.

@@ -112,11 +112,13 @@ impl Chain {
             .map(Self)
     }
 
-    /// What becomes of a table's records, which would go to `topic`.
+    /// What becomes of a table's records, which would go to `topic`; of rows whose field of
+    /// `route.by.field` says `routed`. Their tombstones say nothing, and are not among those.
     ///
     /// Errors: different topics or keys for records of one table.
-    pub(crate) fn fate(&self, topic: &str) -> Result<Fate, PlanError> {
-        let passages = CLASSES.map(|class| self.pass(topic, Some(class)));
+    pub(crate) fn fate(&self, topic: &str, routed: Option<&str>) -> Result<Fate, PlanError> {
+        let mut passages = CLASSES.map(|class| self.pass(topic, Some(class), routed));
+        passages[Class::Tombstone as usize].dropped |= routed.is_some();
         let drops = [0, 1, 2, 3].map(|at: usize| passages[at].dropped);
         let nulls = [0, 1, 2, 3].map(|at: usize| passages[at].null);
         let tombstone = passages[Class::Tombstone as usize].told;
@@ -152,7 +154,7 @@ impl Chain {
 
     /// What becomes of a record that is no row; none: nothing.
     pub(crate) fn notice(&self, mut notice: Notice) -> Option<Notice> {
-        let passage = self.pass(&notice.topic, None);
+        let passage = self.pass(&notice.topic, None, None);
         if passage.dropped {
             return None;
         }
@@ -171,7 +173,7 @@ impl Chain {
     }
 
     /// A record through all links; without a class it is no row.
-    fn pass(&self, topic: &str, class: Option<Class>) -> Passage {
+    fn pass(&self, topic: &str, class: Option<Class>, routed: Option<&str>) -> Passage {
         let mut passage = Passage::new(topic, class == Some(Class::Tombstone));
         for link in &self.0 {
             if passage.dropped {
@@ -185,7 +187,7 @@ impl Chain {
                 holds != when.negate
             });
             if holds {
-                passage.take(&link.does, class);
+                passage.take(&link.does, class, routed);
             }
         }
         passage
@@ -207,7 +209,7 @@ impl Passage {
         }
     }
 
-    fn take(&mut self, does: &Does, class: Option<Class>) {
+    fn take(&mut self, does: &Does, class: Option<Class>, routed: Option<&str>) {
         match does {
             Does::Drop => self.dropped = true,
             Does::Rename { regex, replacement } => {
@@ -233,20 +235,32 @@ impl Passage {
                 self.topic = topic;
                 self.copied = true;
             }
-            Does::Unwrap(unwrap) => match class {
-                Some(_) if self.null => {
-                    self.dropped = !unwrap.tombstones();
-                    self.told = if self.copied { Told::Op } else { Told::All };
+            Does::Unwrap(unwrap) => {
+                if let (Some(routed), Some(_)) = (routed, &unwrap.route)
+                    && class.is_some()
+                    && !self.null
+                {
+                    routed.clone_into(&mut self.topic);
                 }
-                Some(Class::Delete) => {
-                    self.dropped = !unwrap.emits(Operation::Delete);
-                    self.null = unwrap.is_null(Operation::Delete);
-                    self.unwrap.get_or_insert_with(|| unwrap.clone());
-                }
-                Some(Class::Truncate) => self.dropped = true,
-                Some(_) if self.unwrap.is_none() => self.unwrap = Some(unwrap.clone()),
-                _ => {}
-            },
+                self.unwrap(unwrap, class);
+            }
+        }
+    }
+
+    fn unwrap(&mut self, unwrap: &Unwrap, class: Option<Class>) {
+        match class {
+            Some(_) if self.null => {
+                self.dropped = !unwrap.tombstones();
+                self.told = if self.copied { Told::Op } else { Told::All };
+            }
+            Some(Class::Delete) => {
+                self.dropped = !unwrap.emits(Operation::Delete);
+                self.null = unwrap.is_null(Operation::Delete);
+                self.unwrap.get_or_insert_with(|| unwrap.clone());
+            }
+            Some(Class::Truncate) => self.dropped = true,
+            Some(_) if self.unwrap.is_none() => self.unwrap = Some(unwrap.clone()),
+            _ => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What surrounds a row, the records that are not rows, and names.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use avro::Resolution;
 
 use super::chain::Chain;
 use super::form::{Avro, Form, Json, Text, put_decimal, put_lead};
@@ -596,8 +598,13 @@ pub struct Writer {
 
 #[derive(Debug)]
 enum Format {
-    /// The five bytes before the datum.
-    Avro([u8; 5]),
+    Avro {
+        /// The five bytes before the datum.
+        prefix: [u8; 5],
+        defaults: bool,
+        /// In another schema than its own.
+        rewrite: Option<Arc<Resolution>>,
+    },
     Json {
         /// All that precedes the payload.
         head: Vec<u8>,
@@ -634,7 +641,11 @@ impl Writer {
     /// Errors: a converter that cannot write such values.
     pub fn compile(schema: &Schema, converter: &Converter, id: u32) -> Result<Self, PlanError> {
         let format = match converter {
-            Converter::Avro(_) => Format::Avro(avro_prefix(id)),
+            Converter::Avro(avro) => Format::Avro {
+                prefix: avro_prefix(id),
+                defaults: !avro.ignore_defaults,
+                rewrite: None,
+            },
             Converter::Json(json) => {
                 let (head, tail) = json_frame(schema, *json);
                 Format::Json {
@@ -653,12 +664,36 @@ impl Writer {
         })
     }
 
+    /// The same, writing Avro in another schema than its own.
+    ///
+    /// Errors: that schema has no place for all that may be written.
+    pub fn rewritten(mut self, to: Option<Arc<Resolution>>) -> Result<Self, PlanError> {
+        if to.as_ref().is_some_and(|to| !to.is_total()) {
+            let what = "a schema of the registry's that cannot hold all such records".to_owned();
+            return Err(PlanError::Unsupported { what });
+        }
+        if let Format::Avro { rewrite, .. } = &mut self.format {
+            *rewrite = to;
+        }
+        Ok(self)
+    }
+
     /// Appends the value.
     pub fn put(&self, value: &Value, out: &mut Vec<u8>) {
         match &self.format {
-            Format::Avro(prefix) => {
+            Format::Avro {
+                prefix,
+                defaults,
+                rewrite,
+            } => {
                 out.extend_from_slice(prefix);
-                value.put::<Avro>(&self.schema, out, false, true);
+                let Some(rewrite) = rewrite else {
+                    return value.put::<Avro>(&self.schema, out, false, *defaults);
+                };
+                let mut datum = Vec::new();
+                value.put::<Avro>(&self.schema, &mut datum, false, *defaults);
+                // It has a place for every datum.
+                let _ = rewrite.put(&datum, &mut Vec::new(), out);
             }
             Format::Json {
                 head,
@@ -1054,11 +1089,11 @@ mod tests {
         let notice = Notice::heartbeat(&config);
         assert_eq!(notice.topic, "__debezium-heartbeat.srv");
         assert_eq!(
-            notice.key.avro(true),
+            notice.key.avro(config::AvroText::default()),
             r#"{"type":"record","name":"ServerNameKey","namespace":"io.debezium.connector.common","fields":[{"name":"serverName","type":"string"}],"connect.version":1,"connect.name":"io.debezium.connector.common.ServerNameKey"}"#
         );
         assert_eq!(
-            notice.value.avro(true),
+            notice.value.avro(config::AvroText::default()),
             r#"{"type":"record","name":"Heartbeat","namespace":"io.debezium.connector.common","fields":[{"name":"ts_ms","type":"long"}],"connect.version":1,"connect.name":"io.debezium.connector.common.Heartbeat"}"#
         );
         let (key, value) = heartbeat(&config, 7);

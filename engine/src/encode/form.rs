@@ -196,7 +196,9 @@ impl Form for Json {
 
     fn float(out: &mut Vec<u8>, value: f32) {
         if value.is_finite() {
-            put_java_float(out, ryu::Buffer::new().format_finite(value).as_bytes());
+            // The last of the numbers that have one digit, or two that are closer.
+            let least = value.abs() < 1.05e-44;
+            put_finite(out, value, ryu::Buffer::new().format_finite(value), least);
         } else {
             put_quoted(out, not_finite(value.is_nan(), value < 0.0));
         }
@@ -204,7 +206,8 @@ impl Form for Json {
 
     fn double(out: &mut Vec<u8>, value: f64) {
         if value.is_finite() {
-            put_java_float(out, ryu::Buffer::new().format_finite(value).as_bytes());
+            let least = value.abs() < 1.05e-323;
+            put_finite(out, value, ryu::Buffer::new().format_finite(value), least);
         } else {
             put_quoted(out, not_finite(value.is_nan(), value < 0.0));
         }
@@ -679,6 +682,18 @@ fn put_unicode_escape(out: &mut Vec<u8>, unit: u16) {
     let _ = write!(out, "\\u{unit:04X}");
 }
 
+/// A number by its shortest text; where Java has two digits for its shortest, which is one, by
+/// those.
+fn put_finite(out: &mut Vec<u8>, value: impl std::fmt::LowerExp, shortest: &str, least: bool) {
+    let mut text = [0; 16];
+    let mut rest = &mut text[..];
+    if least && write!(rest, "{value:.1e}").is_ok() {
+        let left = rest.len();
+        return put_java_float(out, &text[..text.len() - left]);
+    }
+    put_java_float(out, shortest.as_bytes());
+}
+
 /// Appends a finite number as Java's `Double.toString` lays it out, from its shortest digits.
 ///
 /// `text` is the same number in any decimal notation: ryu's, or a PostgreSQL server's (12 and
@@ -793,6 +808,8 @@ mod tests {
             (1e7, "1.0E7"),
             (1.797_693_134_862_315_7e308, "1.7976931348623157E308"),
             (5e-324, "4.9E-324"),
+            (-1e-323, "-9.9E-324"),
+            (2e-323, "2.0E-323"),
             (-2.5, "-2.5"),
             (100.0, "100.0"),
             (f64::NAN, "\"NaN\""),
@@ -800,7 +817,13 @@ mod tests {
         ] {
             assert_eq!(text(|out| Json::double(out, value)), expected);
         }
-        assert_eq!(text(|out| Json::float(out, 3.402_823_5e38)), "3.4028235E38");
+        for (value, expected) in [
+            (3.402_823_5e38, "3.4028235E38"),
+            (1e-45, "1.4E-45"),
+            (8e-45, "8.4E-45"),
+        ] {
+            assert_eq!(text(|out| Json::float(out, value)), expected);
+        }
         assert_eq!(text(|out| put_java_float(out, b"1e+10")), "1.0E10");
         assert_eq!(text(|out| put_java_float(out, b"-1e-05")), "-1.0E-5");
     }

@@ -212,6 +212,7 @@ pub(crate) fn map(column: &Column, settings: Settings<'_>) -> Option<Mapped> {
         };
         schema.default = default_text(expression, computed)
             .filter(|text| labels.is_none_or(|labels| labels.contains(text)))
+            .filter(|text| pg_type.name != "numeric" || is_exact(text, typmod))
             .and_then(|text| match text.as_str() {
                 "infinity" | "-infinity" if settings.as_debezium() => {
                     endless_default(step, &schema, text == "infinity")
@@ -898,6 +899,16 @@ fn default_text(expression: &str, computed: &str) -> Option<String> {
         text.push(next);
     }
     None
+}
+
+/// Whether a number has no more of a fraction than its column: Debezium does not round defaults,
+/// and shows none then.
+fn is_exact(text: &str, typmod: i32) -> bool {
+    let scale = numeric_parameters(typmod).and_then(|(_, scale)| u32::try_from(scale).ok());
+    match (super::number::parse(text.as_bytes()), scale) {
+        (Ok(number), Some(scale)) => number.strip().scale() <= scale,
+        _ => true,
+    }
 }
 
 /// `infinity` as a default, in Debezium's way: Java's last day, or first, whatever is left of it in

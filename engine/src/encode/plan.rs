@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use avro::Resolution;
 
 use super::chain::{Chain, Fate, Told};
 use super::envelope::{
@@ -19,6 +22,8 @@ use crate::config::{self, ColumnRule, Converter, FailureMode, Filter, Operation}
 
 /// What the pieces of an envelope take beside the columns.
 const ENVELOPE_BYTES: usize = 3 << 10;
+/// A zero byte and the schema's id, before an Avro datum.
+const PREFIX_BYTES: usize = 5;
 /// What an allocator adds to a block, with what rounding wastes.
 const BLOCK_BYTES: usize = 16;
 /// Of a value, how many characters an error shows.
@@ -130,6 +135,10 @@ pub struct RowEncoder {
     fate: Fate,
     /// What a transform tells in headers.
     headers: Box<[(String, HeaderPlan)]>,
+    /// The field that names the topic of a row.
+    route: Option<RoutePlan>,
+    /// How keys and values are written in schemas that are not the table's own.
+    rewrites: Option<Box<Rewrites>>,
     /// What JsonConverter makes of a null that has a schema.
     null: Option<Box<[u8]>>,
     tombstones: bool,
@@ -185,6 +194,25 @@ enum HeaderPlan {
     },
 }
 
+/// Other schemas than the table's own, in which a registry has its records written.
+#[derive(Debug, Default)]
+struct Rewrites {
+    key: Option<Arc<Resolution>>,
+    value: Option<Arc<Resolution>>,
+    scratch: Mutex<(Vec<u8>, Vec<usize>)>,
+}
+
+/// A column whose text is the topic of its row.
+#[derive(Debug)]
+struct RoutePlan {
+    cell: usize,
+    step: Step,
+    /// For a NULL; none: the table's own topic.
+    null: Option<String>,
+    /// For a TOAST value that was not sent.
+    unavailable: Option<String>,
+}
+
 /// One column: the bytes that are always the same, and the step between them.
 #[derive(Debug)]
 struct ColumnPlan {
@@ -237,8 +265,21 @@ impl Schemas {
         columns: &Filter,
         config: &config::Encode,
     ) -> Result<Self, PlanError> {
+        Self::derive_routed(phase, table, columns, config, None)
+    }
+
+    /// The same of those records that go where a field of the row says: [`RowEncoder::route`].
+    ///
+    /// Errors: as [`Self::derive`].
+    pub fn derive_routed(
+        phase: Phase,
+        table: &Table,
+        columns: &Filter,
+        config: &config::Encode,
+        routed: Option<&str>,
+    ) -> Result<Self, PlanError> {
         let topic = table_topic(config, &table.schema, &table.name);
-        let fate = Chain::compile(config)?.fate(&topic)?;
+        let fate = Chain::compile(config)?.fate(&topic, routed)?;
         let name = |part: &str| fate.name(&topic, part, config.schema_names);
         let mut key_columns = key_columns(table, config);
         let mut value_columns: Vec<usize> = (0..table.columns.len())
@@ -327,7 +368,7 @@ impl Schemas {
     #[must_use]
     pub fn key_avro(&self, config: &config::Encode) -> Option<String> {
         match &config.key_converter {
-            Converter::Avro(avro) => Some(self.key.as_ref()?.avro(avro.connect_meta_data)),
+            Converter::Avro(avro) => Some(self.key.as_ref()?.avro(avro.text)),
             _ => None,
         }
     }
@@ -337,7 +378,7 @@ impl Schemas {
     #[must_use]
     pub fn value_avro(&self, config: &config::Encode) -> Option<String> {
         match &config.value_converter {
-            Converter::Avro(avro) => Some(self.value.avro(avro.connect_meta_data)),
+            Converter::Avro(avro) => Some(self.value.avro(avro.text)),
             _ => None,
         }
     }
@@ -399,8 +440,8 @@ impl RowEncoder {
             table: table.name.clone(),
         };
         let (key, put_key): (_, PutRow) = match &config.key_converter {
-            Converter::Avro(_) => {
-                let frame = |_: &Schema| Frame::avro(ids.key.unwrap_or(0));
+            Converter::Avro(avro) => {
+                let frame = |_: &Schema| Frame::avro(ids.key.unwrap_or(0), avro);
                 (plan.key::<Avro>(frame)?, Part::put_alone::<Avro>)
             }
             Converter::Json(json) => {
@@ -428,7 +469,7 @@ impl RowEncoder {
             ),
         };
         let frame = match &config.value_converter {
-            Converter::Avro(_) => Frame::avro(ids.value),
+            Converter::Avro(avro) => Frame::avro(ids.value, avro),
             Converter::Json(json) => Frame::json(&schemas.value, *json),
             Converter::String => Frame::text(),
             other => return Err(unsupported_converter(other)),
@@ -468,6 +509,11 @@ impl RowEncoder {
             envelope,
             tombstones: config.tombstones && fate.tombstones(),
             null: plan.null(unwrap.as_ref()),
+            route: match &unwrap {
+                Some(unwrap) => plan.route(unwrap)?,
+                None => None,
+            },
+            rewrites: None,
             headers: match &unwrap {
                 Some(unwrap) => plan.headers(unwrap)?,
                 None => Box::default(),
@@ -478,6 +524,23 @@ impl RowEncoder {
             put_key_header,
             put_value,
         })
+    }
+
+    /// The same, whose records are written in other schemas than the table's own.
+    #[must_use]
+    pub fn rewritten(
+        mut self,
+        key: Option<Arc<Resolution>>,
+        value: Option<Arc<Resolution>>,
+    ) -> Self {
+        self.rewrites = (key.is_some() || value.is_some()).then(|| {
+            Box::new(Rewrites {
+                key,
+                value,
+                ..Rewrites::default()
+            })
+        });
+        self
     }
 
     /// Whether every column can be read from its binary form. Where not, rows must come as text.
@@ -515,7 +578,11 @@ impl RowEncoder {
         let Some(key) = &self.key else {
             return Ok(false);
         };
-        self.whole(out, |out| (self.put_key)(key, row, out))
+        let rewrite = self.rewrites.as_ref().and_then(|of| of.key.as_deref());
+        self.whole(out, |out| match rewrite {
+            None => (self.put_key)(key, row, out),
+            Some(to) => self.rewrite(to, out, |out| (self.put_key)(key, row, out)),
+        })
     }
 
     /// Whether two rows of the table have the same key for certain: their bytes are equal. Where
@@ -583,7 +650,85 @@ impl RowEncoder {
         if self.is_null(event.op) {
             return Ok(false);
         }
-        self.whole(out, |out| (self.put_value)(self, event, out))
+        let rewrite = self.rewrites.as_ref().and_then(|of| of.value.as_deref());
+        self.whole(out, |out| match rewrite {
+            None => (self.put_value)(self, event, out),
+            Some(to) => self.rewrite(to, out, |out| (self.put_value)(self, event, out)),
+        })
+    }
+
+    /// Appends what `put` appends, as another schema has it.
+    #[cold]
+    fn rewrite(
+        &self,
+        to: &Resolution,
+        out: &mut Vec<u8>,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), Misfit>,
+    ) -> Result<(), Misfit> {
+        let rewrites = self.rewrites.as_ref().expect("it is of them");
+        let mut scratch = rewrites
+            .scratch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (bytes, spans) = &mut *scratch;
+        bytes.clear();
+        spans.clear();
+        put(bytes)?;
+        let (prefix, datum) = bytes.split_at(PREFIX_BYTES.min(bytes.len()));
+        out.extend_from_slice(prefix);
+        to.put(datum, spans, out).map_err(|unresolved| Misfit {
+            column: String::new(),
+            pg_type: "the registry's schema".to_owned(),
+            begins: unresolved.to_string(),
+            expected: "a record that it can hold",
+        })
+    }
+
+    /// Whether a field of a row says where its records go.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.route.is_some()
+    }
+
+    /// Appends where a field of the row says that a record goes. False, and nothing appended, where
+    /// it says nothing: then it goes to [`Self::topic`].
+    ///
+    /// Errors: as [`Self::key`].
+    pub fn route(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<bool, ColumnError> {
+        let Some(route) = &self.route else {
+            return Ok(false);
+        };
+        let Some(row) = event.after.or(event.before) else {
+            return Ok(false);
+        };
+        let mut cell = row.cell(route.cell);
+        if self.value.old_is_whole
+            && let (Cell::Unchanged, Some(old)) = (cell, event.before)
+        {
+            cell = old.cell(route.cell);
+        }
+        let start = out.len();
+        let mut constant = |text: &Option<String>| {
+            out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+        };
+        let done = match cell {
+            Cell::Null => Ok(constant(&route.null)),
+            Cell::Unchanged => Ok(constant(&route.unavailable)),
+            Cell::Text(text) => route.step.text::<Text>(text, out),
+            Cell::Binary(bytes) => route.step.binary::<Text>(bytes, out),
+        };
+        if let Err(fault) = done {
+            out.truncate(start);
+            let column = self.value.columns.iter().find(|it| it.cell == route.cell);
+            return Err(ColumnError {
+                table: format!("{}.{}", self.names.schema, self.names.table),
+                column: column.map_or(String::new(), |column| column.name.clone()),
+                pg_type: column.map_or(String::new(), |column| column.pg_type.clone()),
+                begins: String::new(),
+                expected: fault.expected(),
+            });
+        }
+        Ok(out.len() > start)
     }
 
     /// Names of the headers that tell something of the event, in order; they follow the context's.
@@ -738,12 +883,12 @@ impl Frame {
         }
     }
 
-    fn avro(id: u32) -> Self {
+    fn avro(id: u32, converter: &config::AvroConverter) -> Self {
         Self {
             head: avro_prefix(id).to_vec(),
             tail: b"",
             numeric: false,
-            defaults: true,
+            defaults: !converter.ignore_defaults,
         }
     }
 
@@ -904,6 +1049,60 @@ impl Plan<'_> {
         null.extend_from_slice(b"null");
         null.extend_from_slice(tail);
         Some(null.into_boxed_slice())
+    }
+
+    /// The column that `route.by.field` names.
+    ///
+    /// Errors: the table has none of that name, or it is no text.
+    fn route(&self, unwrap: &Unwrap) -> Result<Option<RoutePlan>, PlanError> {
+        let Some(name) = &unwrap.route else {
+            return Ok(None);
+        };
+        let (columns, fields) = (&self.schemas.value_columns, self.schemas.value.fields());
+        let mut places = columns.iter().zip(fields);
+        let place =
+            places.find(|(_, field)| field.name == *name && field.schema.kind == Kind::String);
+        let settings = Settings {
+            config: self.config,
+            numeric: false,
+            phase: self.schemas.phase,
+        };
+        let mapped = place.and_then(|(&cell, _)| {
+            let column = &self.table.columns[cell];
+            Some((cell, column, mapping::map(column, settings)?))
+        });
+        let Some((cell, column, mapped)) = mapped else {
+            let Table {
+                schema,
+                name: table,
+                ..
+            } = self.table;
+            let what = format!(
+                "{}route.by.field={name}, which is no field of {schema}.{table} that holds text,",
+                unwrap.prefix
+            );
+            return Err(PlanError::Unsupported { what });
+        };
+        let rules = &self.config.column_rules;
+        let mapped = transform::apply(self.table, column, rules, settings, mapped)?;
+        let text = |value: Option<&Value>| match value {
+            Some(Value::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let null = match (&mapped.schema.default, mapped.schema.optional) {
+            (None, false) => Some(&mapped.fallback),
+            (default, _) => default.as_ref(),
+        };
+        let (mut null, mut unavailable) = (text(null), text(mapped.unavailable.as_ref()));
+        if let Step::Masked(stars) = &mapped.step {
+            (null, unavailable) = (Some(stars.to_string()), Some(stars.to_string()));
+        }
+        Ok(Some(RoutePlan {
+            cell,
+            step: mapped.step,
+            null,
+            unavailable,
+        }))
     }
 
     /// What a transform tells in headers, less fields that the table has not.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   auto.register.schemas   POST /subjects/{s}/versions?normalize=false               → {"id":1}
+//!   use.schema.id           GET  /schemas/ids/{id}?fetchMaxId=false   → {"schema":".."}
 //!   use.latest.version      GET  /subjects/{s}/versions/latest        → {"id":1,"schema":"..",..}
 //!   otherwise               POST /subjects/{s}?normalize=false&deleted=false     → {"id":1,..}
 //!   either POST's body      {"schema":"<schema text>"}
@@ -14,10 +15,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use avro::Schema;
 use avro::compatibility::{self, Incompatibility, Kind, Level};
+use avro::{Resolution, Schema};
 use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -86,8 +88,12 @@ pub struct RegistryClient {
     headers: Vec<(HeaderName, HeaderValue)>,
     lookup: Lookup,
     normalize: bool,
+    /// Whether a schema that is not the record's own must hold all that it has.
+    strict: bool,
     /// By the digest of subject and schema: texts of thousands of tables would not be small.
     ids: HashMap<[u8; 32], u32>,
+    /// Of those ids that stand for another schema than the record's own.
+    rewrites: HashMap<[u8; 32], Arc<Resolution>>,
 }
 
 /// How an id is found.
@@ -96,6 +102,7 @@ enum Lookup {
     Register,
     Find,
     Latest,
+    Fixed(u32),
 }
 
 /// One of `schema.registry.url`.
@@ -196,6 +203,8 @@ impl RegistryClient {
         }
         let lookup = if converter.auto_register {
             Lookup::Register
+        } else if let Some(id) = converter.use_schema_id {
+            Lookup::Fixed(id)
         } else if converter.use_latest_version {
             Lookup::Latest
         } else {
@@ -209,7 +218,9 @@ impl RegistryClient {
             headers,
             lookup,
             normalize: converter.normalize,
+            strict: converter.strict,
             ids: HashMap::new(),
+            rewrites: HashMap::new(),
         })
     }
 
@@ -226,12 +237,23 @@ impl RegistryClient {
             Lookup::Register => self.register(subject, schema).await?,
             Lookup::Find => self.find(subject, schema).await?,
             Lookup::Latest => self.latest(subject, schema).await?,
+            Lookup::Fixed(id) => {
+                let text = self.schema(id).await?;
+                self.write_in(subject, schema, &text, format!("schema {id}"))?;
+                id
+            }
         };
         if self.ids.len() >= IDS_MAX {
             self.ids.clear();
         }
         self.ids.insert(known, id);
         Ok(id)
+    }
+
+    /// How a datum of `schema` is written under the id that [`Self::id`] has given; none: as it is.
+    #[must_use]
+    pub fn rewrite(&self, subject: &str, schema: &str) -> Option<Arc<Resolution>> {
+        self.rewrites.get(&digest(subject, schema)).cloned()
     }
 
     /// The text of the schema that `id` stands for.
@@ -279,8 +301,8 @@ impl RegistryClient {
         self.id_in(subject, &answer.body)
     }
 
-    /// Records are written as our own schema says. The latest one can stand for it when both say
-    /// the same of the bytes, whatever they say of documentation and defaults.
+    /// Records are written as the latest schema says: its fields in its order, with its defaults
+    /// for those that the table has not.
     async fn latest(&mut self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let path = format!("/subjects/{}/versions/latest", escaped(subject));
         let answer = self.ask(subject, Method::GET, &path, None).await?;
@@ -290,20 +312,46 @@ impl RegistryClient {
             .get("schema")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let canonical = |text: &str| text.parse::<Schema>().map(|schema| schema.canonical_form());
-        match (canonical(text), canonical(schema)) {
-            (Ok(latest), Ok(ours)) if latest == ours => Ok(id),
-            (Ok(_), Ok(_)) => {
-                // Confluent's converter would write the record in the latest schema.
-                let version = answer.body.get("version").and_then(Value::as_u64);
-                let subject = subject.to_owned();
-                Err(RegistryError::LatestDiffers {
-                    subject,
-                    version: version.unwrap_or_default(),
-                })
-            }
-            _ => Err(self.bad_answer(subject, &answer.body)),
+        let version = answer.body.get("version").and_then(Value::as_u64);
+        let named = format!(
+            "version {} of subject {subject}",
+            version.unwrap_or_default()
+        );
+        let text = text.to_owned();
+        self.write_in(subject, schema, &text, named)?;
+        Ok(id)
+    }
+
+    /// Notes how data of `schema` are written in another one, which is `named` so.
+    fn write_in(
+        &mut self,
+        subject: &str,
+        schema: &str,
+        other: &str,
+        named: String,
+    ) -> Result<(), RegistryError> {
+        let (Ok(ours), Ok(other)) = (schema.parse::<Schema>(), other.parse::<Schema>()) else {
+            return Err(self.bad_answer(subject, &Value::String(other.to_owned())));
+        };
+        let misfits = compatibility::can_read(&other, &ours);
+        if self.strict && !misfits.is_empty() {
+            let reasons = misfits.iter().map(ToString::to_string).collect();
+            return Err(RegistryError::Narrower {
+                subject: subject.to_owned(),
+                named,
+                reasons,
+            });
         }
+        let resolution = Resolution::new(&ours, &other);
+        if !resolution.is_identity() {
+            if self.rewrites.len() >= IDS_MAX {
+                self.rewrites.clear();
+                self.ids.clear();
+            }
+            let known = digest(subject, schema);
+            self.rewrites.insert(known, Arc::new(resolution));
+        }
+        Ok(())
     }
 
     fn id_in(&self, subject: &str, body: &Value) -> Result<u32, RegistryError> {
@@ -794,12 +842,14 @@ pub enum RegistryError {
     Refused(Box<Refusal>),
     /// The registry holds the schema to be incompatible with earlier ones.
     Incompatible(Box<Incompatible>),
-    /// `use.latest.version`, and the latest version describes other bytes than ours.
-    LatestDiffers {
+    /// `use.latest.version` or `use.schema.id`, and that schema has no place for all of ours.
+    Narrower {
         /// The subject.
         subject: String,
-        /// Its latest version.
-        version: u64,
+        /// The schema, in words.
+        named: String,
+        /// What has no place.
+        reasons: Vec<String>,
     },
     /// A success that does not hold what it should.
     BadAnswer {
@@ -975,11 +1025,17 @@ impl fmt::Display for RegistryError {
                 write!(f, "{refusal}. What to do: {remedy}")
             }
             Self::Incompatible(incompatible) => incompatible.fmt(f),
-            Self::LatestDiffers { subject, version } => write!(
+            Self::Narrower {
+                subject,
+                named,
+                reasons,
+            } => write!(
                 f,
-                "use.latest.version: version {version} of subject {subject} describes other bytes \
-                 than the table's own schema, and records are written in the table's own. Register \
-                 the table's schema as the latest version, or set auto.register.schemas=true"
+                "{named} cannot hold the records of subject {subject}: {}. What to do: register a \
+                 schema that reads them as the latest version, or set auto.register.schemas=true; \
+                 latest.compatibility.strict=false (id.compatibility.strict=false) refuses only \
+                 those records that have something without a place",
+                reasons.join("; ")
             ),
             Self::BadAnswer {
                 address,
@@ -1042,6 +1098,7 @@ impl std::error::Error for RegistryError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AvroText;
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::TcpListener;
     use std::sync::mpsc;
@@ -1092,11 +1149,11 @@ mod tests {
             registry,
             auto_register: true,
             use_latest_version: false,
-            latest_compatibility_strict: true,
+            use_schema_id: None,
+            strict: true,
             normalize: false,
-            connect_meta_data: true,
-            enhanced_schemas: false,
-            scrub_invalid_names: false,
+            text: AvroText::default(),
+            ignore_defaults: false,
             subject_name: SubjectName::Topic,
         }
     }
@@ -1230,14 +1287,66 @@ mod tests {
             asked.starts_with("GET /subjects/s/versions/latest "),
             "{asked}"
         );
-        let error = client.id("s", "\"long\"").await.expect_err("other bytes");
-        assert_eq!(
-            error,
-            RegistryError::LatestDiffers {
-                subject: "s".to_owned(),
-                version: 3
-            }
+        assert!(client.rewrite("s", "\"int\"").is_none(), "the same bytes");
+        let error = client.id("s", "\"long\"").await.expect_err("too wide");
+        let words = error.to_string();
+        for part in [
+            "version 3 of subject s",
+            "LONG",
+            "auto.register.schemas=true",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn records_are_written_in_a_schema_that_was_registered() {
+        let ours = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"b","type":["null","string"],"default":null}]}"#;
+        let wider = r#"{"version":2,"id":9,"schema":"{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"n\",\"type\":\"string\",\"default\":\"x\"},{\"name\":\"b\",\"type\":[\"string\",\"null\"]},{\"name\":\"a\",\"type\":\"long\"}]}"}"#;
+        let narrow = r#"{"schema":"{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"b\",\"type\":\"string\"}]}"}"#;
+        let (url, heard) = scripted(vec![(200, wider), (200, narrow), (200, narrow)]);
+        let mut found = converter(&[&url]);
+        found.auto_register = false;
+        found.use_latest_version = true;
+        let mut client = RegistryClient::new(&found).expect("a client");
+        assert_eq!(client.id("s", ours).await, Ok(9));
+        heard.recv().expect("a request");
+        let rewrite = client.rewrite("s", ours).expect("other bytes");
+        let (mut out, mut spans) = (Vec::new(), Vec::new());
+        rewrite
+            .put(b"\x0e\x02\x02b", &mut spans, &mut out)
+            .expect("a place");
+        rewrite
+            .put(b"\x0e\x00", &mut spans, &mut out)
+            .expect("a place");
+        assert_eq!(out, b"\x02x\x00\x02b\x0e\x02x\x02\x0e");
+
+        found.use_schema_id = Some(4);
+        let mut client = RegistryClient::new(&found).expect("a client");
+        let words = client
+            .id("s", ours)
+            .await
+            .expect_err("no place")
+            .to_string();
+        assert!(
+            words.contains("schema 4") && words.contains("field b"),
+            "{words}"
         );
+        let asked = heard.recv().expect("a request");
+        assert!(asked.starts_with("GET /schemas/ids/4?"), "{asked}");
+        found.strict = false;
+        let mut client = RegistryClient::new(&found).expect("a client");
+        assert_eq!(client.id("s", ours).await, Ok(4));
+        let rewrite = client.rewrite("s", ours).expect("other bytes");
+        out.clear();
+        rewrite
+            .put(b"\x0e\x02\x02b", &mut spans, &mut out)
+            .expect("a place");
+        assert_eq!(out, b"\x02b");
+        let error = rewrite
+            .put(b"\x0e\x00", &mut spans, &mut out)
+            .expect_err("null");
+        assert!(error.to_string().contains("null at b"), "{error}");
     }
 
     #[tokio::test]

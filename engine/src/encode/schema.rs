@@ -5,8 +5,12 @@
 //! to the bytes of anything that is written once per schema or once per transaction: defaults,
 //! fallbacks, heartbeats. Rows take the compiled way in `plan`.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use super::form::{Form, Json, put_decimal, put_json_string};
 use super::number::Decimal;
+use crate::config::AvroText;
 
 /// `connect.decimal.precision` where a Decimal does not say it.
 const DECIMAL_PRECISION: &str = "64";
@@ -226,19 +230,30 @@ impl Schema {
         put(out, "}");
     }
 
-    /// The text of the Avro schema that AvroConverter registers; `meta` is `connect.meta.data`.
+    /// The text of the Avro schema that AvroConverter registers.
     ///
     /// As Java's `Schema.toString()` prints it: compact, namespaces only where they change.
     #[must_use]
-    pub fn avro(&self, meta: bool) -> String {
+    pub fn avro(&self, text: AvroText) -> String {
         let mut writer = AvroWriter {
             out: Vec::new(),
             seen: Vec::new(),
-            meta,
+            text,
         };
         writer.put_union(self, "", false);
         String::from_utf8(writer.out)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// The full name of the Avro record that a struct becomes.
+    #[must_use]
+    pub fn avro_name(&self, text: AvroText) -> Option<Cow<'_, str>> {
+        let name = self.name.as_deref()?;
+        if !text.scrubs {
+            return Some(Cow::Borrowed(name));
+        }
+        let parts: Vec<String> = name.split('.').map(scrubbed).collect();
+        Some(Cow::Owned(parts.join(".")))
     }
 
     /// The Decimal's scale, where this is one.
@@ -406,7 +421,7 @@ struct AvroWriter {
     out: Vec<u8>,
     /// Full names of the records already written: written again by name.
     seen: Vec<String>,
-    meta: bool,
+    text: AvroText,
 }
 
 impl AvroWriter {
@@ -455,9 +470,9 @@ impl AvroWriter {
                     name: Some(MAP_ENTRY.to_owned()),
                     ..entry
                 };
-                let meta = std::mem::replace(&mut self.meta, false);
+                let meta = std::mem::replace(&mut self.text.meta, false);
                 self.put_type(&entry, space);
-                self.meta = meta;
+                self.text.meta = meta;
             }
             primitive => {
                 if !self.has_properties(schema) {
@@ -473,9 +488,9 @@ impl AvroWriter {
 
     fn put_record(&mut self, schema: &Schema, fields: &[Field], space: &str) {
         let full = schema
-            .name
-            .as_deref()
-            .unwrap_or("io.confluent.connect.avro.ConnectDefault");
+            .avro_name(self.text)
+            .unwrap_or(Cow::Borrowed("io.confluent.connect.avro.ConnectDefault"));
+        let full = &*full;
         let (own_space, name) = full.rsplit_once('.').unwrap_or(("", full));
         if self.seen.iter().any(|seen| seen == full) {
             return put_text(&mut self.out, if own_space == space { name } else { full });
@@ -491,7 +506,10 @@ impl AvroWriter {
         for (index, field) in fields.iter().enumerate() {
             Json::item(&mut self.out, index);
             put(&mut self.out, "{\"name\":");
-            put_text(&mut self.out, &field.name);
+            match self.text.scrubs {
+                true => put_text(&mut self.out, &scrubbed(&field.name)),
+                false => put_text(&mut self.out, &field.name),
+            }
             put(&mut self.out, ",\"type\":");
             self.put_union(&field.schema, own_space, false);
             match &field.schema.default {
@@ -512,7 +530,7 @@ impl AvroWriter {
     /// Whether a primitive needs more than its bare name.
     fn has_properties(&self, schema: &Schema) -> bool {
         logical_type(schema).is_some()
-            || self.meta
+            || self.text.meta
                 && (schema.doc.is_some()
                     || schema.version.is_some()
                     || !schema.parameters.is_empty()
@@ -530,7 +548,7 @@ impl AvroWriter {
             put(&mut self.out, ",\"precision\":");
             put(&mut self.out, precision.unwrap_or(DECIMAL_PRECISION));
         }
-        if self.meta {
+        if self.text.meta {
             if let Some(doc) = &schema.doc {
                 put(&mut self.out, ",\"connect.doc\":");
                 put_text(&mut self.out, doc);
@@ -580,6 +598,26 @@ impl AvroWriter {
             }
         }
     }
+}
+
+/// A name, or one of the parts of a full name, with what Avro forbids in it encoded as in a URL, and
+/// what it forbids in that replaced.
+fn scrubbed(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => out.push(char::from(byte)),
+            b'.' | b'-' | b'*' | b' ' => out.push('_'),
+            _ => {
+                let _ = write!(out, "_{byte:02X}");
+            }
+        }
+    }
+    let first = name.bytes().next();
+    if first.is_some_and(|byte| byte.is_ascii_digit()) {
+        out.insert(0, 'x');
+    }
+    out
 }
 
 const MAP_ENTRY: &str = "io.confluent.connect.avro.MapEntry";

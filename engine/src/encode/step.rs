@@ -560,6 +560,7 @@ pub(crate) fn count_timestamp(point: Point<Instant>, unit: Unit, wrap: bool) -> 
         (Point::At(instant), Unit::Micros) if wrap => Some(instant.micros_as_java()),
         (Point::At(instant), Unit::Micros) => instant.micros(),
         (Point::At(instant), Unit::Millis) => instant.millis(),
+        (Point::At(instant), Unit::Nanos) if wrap => instant.nanos_as_java(),
         (Point::At(instant), Unit::Nanos) => instant.nanos(),
         (Point::Future, Unit::Millis) => Some(FUTURE_MS),
         (Point::Past, Unit::Millis) => Some(PAST_MS),

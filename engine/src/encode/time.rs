@@ -65,6 +65,13 @@ impl Instant {
         i64::try_from(nanos).ok()
     }
 
+    /// As Java computes it: the seconds' part alone must be in the range, too.
+    pub(crate) fn nanos_as_java(self) -> Option<i64> {
+        self.seconds
+            .checked_mul(1_000_000_000)?
+            .checked_add(i64::from(self.micros) * 1000)
+    }
+
     /// From the binary form: microseconds since 2000-01-01, the extremes infinite.
     pub(crate) fn from_postgres(micros: i64) -> Point<Self> {
         match micros {

@@ -363,6 +363,10 @@ pub(crate) struct Unwrap {
     pub(crate) fields: Vec<Added>,
     /// What follows the record's own headers.
     pub(crate) headers: Vec<Added>,
+    /// The row's field that names the topic, where it is not null.
+    pub(crate) route: Option<String>,
+    /// `transforms.<alias>.`
+    pub(crate) prefix: String,
 }
 
 /// `delete.tombstone.handling.mode`
@@ -514,6 +518,7 @@ impl Unwrap {
             "add.headers",
             "add.headers.prefix",
             "replace.null.with.default",
+            "route.by.field",
             // They drop what a header names, and no transform of ours writes one.
             "drop.fields.header.name",
             "drop.fields.from.key",
@@ -548,12 +553,12 @@ impl Unwrap {
             (Some(mode), _) => return Err(unsupported("delete.tombstone.handling.mode", mode)),
             (None, Some(mode)) => return Err(unsupported("delete.handling.mode", mode)),
         };
-        let added = |list: &str| -> Result<Vec<Added>, PlanError> {
+        let added = |list: &str| -> Vec<Added> {
             let prefix = option(&format!("{list}.prefix")).unwrap_or("__");
             let specs = option(list).unwrap_or_default().split(',').map(str::trim);
             specs
                 .filter(|spec| !spec.is_empty())
-                .map(|spec| {
+                .filter_map(|spec| {
                     let (path, name) = match spec.split_once(':') {
                         Some((path, name)) => (path, name.to_owned()),
                         None => (spec, spec.replace('.', "_")),
@@ -567,18 +572,17 @@ impl Unwrap {
                             old: false,
                             name: column.to_owned(),
                         },
-                        _ => Leaf::named(path)
-                            .map(Origin::Leaf)
-                            .ok_or_else(|| unsupported(list, spec))?,
+                        // What no envelope has is left out, as in Debezium.
+                        _ => Origin::Leaf(Leaf::named(path)?),
                     };
-                    Ok(Added {
+                    Some(Added {
                         name: format!("{prefix}{name}"),
                         origin,
                     })
                 })
                 .collect()
         };
-        let mut fields = added("add.fields")?;
+        let mut fields = added("add.fields");
         if matches!(deletes, Deletes::Rewrite | Deletes::RewriteWithTombstone) {
             fields.insert(
                 0,
@@ -591,7 +595,11 @@ impl Unwrap {
         Ok(Self {
             deletes,
             fields,
-            headers: added("add.headers")?,
+            headers: added("add.headers"),
+            route: option("route.by.field")
+                .filter(|field| !field.is_empty())
+                .map(str::to_owned),
+            prefix: format!("transforms.{}.", transform.alias),
         })
     }
 
@@ -673,6 +681,18 @@ mod tests {
         );
         hash.digits = 20;
         assert_eq!(hex(&hash, "s2"), "e5bf8c21d749e903cf3d");
+    }
+
+    #[test]
+    fn all_that_an_envelope_has_can_be_added() {
+        for (place, fields) in ["", "transaction.", "source."]
+            .iter()
+            .zip(crate::config::table::METADATA_FIELDS)
+        {
+            for field in fields {
+                assert!(Leaf::named(&format!("{place}{field}")).is_some(), "{field}");
+            }
+        }
     }
 
     #[test]

@@ -1534,7 +1534,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, AvroConverter, SubjectName};
+    use crate::config::{self, AvroConverter, AvroText, SubjectName};
     use crate::encode::registry::{RegistryClient, RegistryError};
 
     /// `"POST /subjects/a/versions?x=y"` and a body: status and answer.
@@ -1950,11 +1950,11 @@ mod tests {
             registry: config::Registry::new(vec![url]),
             auto_register: true,
             use_latest_version: false,
-            latest_compatibility_strict: true,
+            use_schema_id: None,
+            strict: true,
             normalize: false,
-            connect_meta_data: true,
-            enhanced_schemas: false,
-            scrub_invalid_names: false,
+            text: AvroText::default(),
+            ignore_defaults: false,
             subject_name: SubjectName::Topic,
         }
     }

@@ -115,6 +115,13 @@ struct Held {
     done: Option<(usize, u64, Option<u64>)>,
 }
 
+/// A row that goes where none of its table did.
+struct Unrouted {
+    part: usize,
+    place: Vec<u8>,
+    row: Option<(Vec<u8>, RowIndex, SnapshotMark)>,
+}
+
 /// A connection that copies.
 struct Reader {
     client: Client,
@@ -149,6 +156,9 @@ struct Copy {
     readers: Vec<Reader>,
     /// The last row of the table that ended last.
     finale: Option<(usize, Held)>,
+    /// Where a row of a table goes by its own word, which is not known yet; and the row, unless it
+    /// is set aside anyway.
+    unrouted: Option<Unrouted>,
     /// The largest row that one connection takes, in bytes.
     received: usize,
     /// When what is copied was stored, and, without transactions, what waits for a token.
@@ -220,6 +230,7 @@ pub(super) async fn run(
         copied,
         readers: clients.into_iter().map(reader).collect(),
         finale: None,
+        unrouted: None,
         received,
         stored_at: net::now(),
         waiting: None,
@@ -242,6 +253,10 @@ pub(super) async fn run(
         let mut ended = false;
         for at in 0..copy.readers.len() {
             ended |= copy.rows(pipe, at)?;
+            while let Some(unrouted) = copy.unrouted.take() {
+                copy.route(pipe, unrouted).await?;
+                ended |= copy.rows(pipe, at)?;
+            }
         }
         if pipe.is_stopping() {
             copy.stop(pipe).await?;
@@ -600,7 +615,21 @@ impl Copy {
                     };
                     let inbox = &self.readers[reader].inbox;
                     let row = index.row(&inbox.bytes()[body.clone()]);
-                    if follows {
+                    let mut place = Vec::new();
+                    let event = row_event(&self.seen.position, row, mark(at, first));
+                    let unrouted = captured.unknown_route(&event, &mut place);
+                    if unrouted {
+                        let copied = || inbox.bytes()[body.clone()].to_vec();
+                        let row = follows.then(|| (copied(), index.clone(), mark(at, first)));
+                        self.unrouted = Some(Unrouted {
+                            part: at,
+                            place,
+                            row,
+                        });
+                    }
+                    if follows && unrouted {
+                        // It is sent before anything else is.
+                    } else if follows {
                         let mark = mark(at, first);
                         emit(&mut pipe.outlet, captured, &self.seen.position, row, mark)?;
                     } else {
@@ -633,10 +662,35 @@ impl Copy {
                 _ => {}
             }
             self.readers[reader].inbox.consume(consumed);
+            if self.unrouted.is_some() {
+                break false;
+            }
         };
         self.readers[reader].index = index;
         pipe.status_of(work.part, |table| table.rows += count);
         Ok(ended)
+    }
+
+    /// Makes it known where a row goes, and sends it there.
+    async fn route(&mut self, pipe: &mut Pipe, unrouted: Unrouted) -> Result<(), Error> {
+        let Unrouted { part, place, row } = unrouted;
+        let Some(captured) = &mut self.parts[part].captured else {
+            return Err(unexpected("a row of another table"));
+        };
+        let Pipe {
+            registry,
+            outlet,
+            config,
+            ..
+        } = &mut *pipe;
+        captured
+            .learn_route(&place, registry, outlet, config)
+            .await?;
+        if let Some((row, index, mark)) = row {
+            let row = index.row(&row);
+            emit(outlet, captured, &self.seen.position, row, mark)?;
+        }
+        Ok(())
     }
 
     /// Looks at the beginning of a row that has not arrived in full. If there is no room for all of
@@ -917,7 +971,16 @@ fn emit(
     row: Row<'_>,
     snapshot: SnapshotMark,
 ) -> Result<(), Error> {
-    let event = RowEvent {
+    outlet.change(captured, &row_event(position, row, snapshot))?;
+    Ok(())
+}
+
+fn row_event<'b>(
+    position: &SnapshotPosition,
+    row: Row<'b>,
+    snapshot: SnapshotMark,
+) -> RowEvent<'b> {
+    RowEvent {
         op: Operation::Read,
         before: None,
         after: Some(row),
@@ -932,9 +995,7 @@ fn emit(
             origin_lsn: None,
             transaction: None,
         },
-    };
-    outlet.change(captured, &event)?;
-    Ok(())
+    }
 }
 
 /// What reads one piece: the table's captured columns and the key's, in the table's order; the

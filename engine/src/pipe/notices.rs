@@ -83,12 +83,16 @@ impl Notices {
                 error,
             )
         };
-        let id = registries.id(Side::Key, &notice.topic, &notice.key).await?;
-        let key = Writer::compile(&notice.key, &encode.key_converter, id).map_err(refuse)?;
-        let id = registries
+        let (id, to) = registries.id(Side::Key, &notice.topic, &notice.key).await?;
+        let key = Writer::compile(&notice.key, &encode.key_converter, id)
+            .and_then(|writer| writer.rewritten(to))
+            .map_err(refuse)?;
+        let (id, to) = registries
             .id(Side::Value, &notice.topic, &notice.value)
             .await?;
-        let value = Writer::compile(&notice.value, &encode.value_converter, id).map_err(refuse)?;
+        let value = Writer::compile(&notice.value, &encode.value_converter, id)
+            .and_then(|writer| writer.rewritten(to))
+            .map_err(refuse)?;
         let topic = outlet.topic(&notice.topic).await?;
         *self.kind(of) = Some(Some(Kind {
             topic,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use kafkawire::batch::{AppendError, HEADER_BYTES, RecordWriter};
 use pgwire::lsn::Lsn;
 
-use super::error::Error;
+use super::error::{Blame, Error};
 use super::tables::Captured;
 use super::unsent::{Large, Policy, Refusals, Unsent, Why, key_of};
 use crate::capture::row::Row;
@@ -28,6 +28,8 @@ pub(super) struct Outlet {
     old_key: Vec<u8>,
     header: Vec<u8>,
     event_header: Vec<u8>,
+    /// Where the record at hand goes, in its own row's words.
+    route: Vec<u8>,
     token: u64,
     appended: bool,
     /// Records of changes since the pipe began.
@@ -48,6 +50,7 @@ enum Fault {
     TooLarge { bytes: usize, max: usize },
     Refused { bytes: usize },
     Producer(produce::Error),
+    Unrouted,
 }
 
 impl From<ColumnError> for Fault {
@@ -98,6 +101,7 @@ impl Outlet {
             old_key: Vec::with_capacity(256),
             header: Vec::with_capacity(256),
             event_header: Vec::with_capacity(64),
+            route: Vec::new(),
             token: 0,
             appended: false,
             events: 0,
@@ -206,6 +210,15 @@ impl Outlet {
             Fault::TooLarge { bytes, max } => Why::Record { bytes, max },
             Fault::Refused { bytes } => Why::Refused { bytes },
             Fault::Producer(error) => return Err(error.into()),
+            Fault::Unrouted => {
+                let place = String::from_utf8_lossy(&self.route);
+                let what = format!("a row of {}", table.name);
+                return Err(Error::fatal(
+                    Blame::Data,
+                    what,
+                    format_args!("topic {place} was not made known"),
+                ));
+            }
         };
         let row = change.after.or(change.before);
         self.leave_out(&Unsent {
@@ -358,13 +371,27 @@ impl Outlet {
         if !encoder.emits(event.op) || self.skipped & super::bit(event.op) != 0 {
             return Ok(());
         }
+        let (mut encoder, mut topic) = (encoder, table.topic);
+        if encoder.is_routed() {
+            self.route.clear();
+            if encoder.route(event, &mut self.route)? {
+                // It was learned before the row was taken.
+                let route = table.route(&self.route).ok_or(Fault::Unrouted)?;
+                (encoder, topic) = (&route.encoder, route.topic);
+                if let Some(row) = event.after.or(event.before).filter(|_| has_key) {
+                    // Its schema is another subject's there.
+                    self.key.clear();
+                    encoder.key(row, &mut self.key)?;
+                }
+            }
+        }
         let key = has_key.then_some(&self.key[..]);
         let timestamp_ms = self.now_ns / 1_000_000;
         let producer = self.driver.producer();
-        let partition = producer.partition(table.topic, key).unwrap_or_default();
+        let partition = producer.partition(topic, key).unwrap_or_default();
         let mut sent = None;
         loop {
-            let mut record = producer.append(table.topic, partition, timestamp_ms);
+            let mut record = producer.append(topic, partition, timestamp_ms);
             let start = record.byte_count();
             record.key(key);
             // A record dropped unfinished leaves the batch as it was.
@@ -397,7 +424,7 @@ impl Outlet {
             }
             match record.finish() {
                 Ok(()) => break,
-                Err(AppendError::Full) => producer.seal(table.topic, partition),
+                Err(AppendError::Full) => producer.seal(topic, partition),
                 Err(AppendError::RecordTooLarge { bytes, max }) => {
                     return Err(Fault::TooLarge { bytes, max });
                 }

@@ -138,6 +138,8 @@ enum Pause {
     Announced(Announced),
     /// A kind of notice is needed for the first time.
     Notice(Of),
+    /// A row goes where none of its table did, by its own word.
+    Route(u32, Vec<u8>),
     /// The limit is reached.
     Reached,
 }
@@ -219,6 +221,7 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
                 }
             }
             Pause::Notice(of) => stream.prepare(pipe, of).await?,
+            Pause::Route(table, place) => stream.learn_route(pipe, table, &place).await?,
             Pause::Reached => {
                 // With the position: what is committed without one would be sent again.
                 let Pipe { keeper, outlet, .. } = &mut *pipe;
@@ -315,6 +318,11 @@ impl Stream {
                     let Some(transaction) = transaction else {
                         return Err(out_of_order("a change outside of a transaction"));
                     };
+                    if pipe.tables.are_routed()
+                        && let Some(place) = unknown_route(pipe, transaction, &change)?
+                    {
+                        return Ok(Pause::Route(change.relation, place));
+                    }
                     row(
                         pipe,
                         transaction,
@@ -586,6 +594,26 @@ impl Stream {
         let interval = config.source.status_update_interval;
         let resolution = tables.resolve(announced, (client, types), registry, outlet, config);
         self.meanwhile(resolution, interval, keeper).await
+    }
+
+    /// Makes it known where rows go, while the server keeps hearing of us.
+    async fn learn_route(
+        &mut self,
+        pipe: &mut Pipe,
+        table: u32,
+        place: &[u8],
+    ) -> Result<(), Error> {
+        let Pipe {
+            tables,
+            registry,
+            outlet,
+            config,
+            keeper,
+            ..
+        } = pipe;
+        let interval = config.source.status_update_interval;
+        let learning = tables.learn_route(table, place, registry, outlet, config);
+        self.meanwhile(learning, interval, keeper).await
     }
 
     /// Makes a kind of notice ready, while the server keeps hearing of us.
@@ -954,6 +982,26 @@ fn row(
         }
     }
     Ok(())
+}
+
+/// Where the records of a change go by its own word, if that is not known yet.
+fn unknown_route(
+    pipe: &mut Pipe,
+    transaction: &Transaction,
+    change: &RowChange<'_>,
+) -> Result<Option<Vec<u8>>, Error> {
+    let Some(table) = pipe.tables.captured(change.relation)? else {
+        return Ok(None);
+    };
+    let event = RowEvent {
+        op: Operation::Update,
+        before: change.old.map(|old| old.row),
+        after: change.new,
+        source: transaction.source(change.lsn, None, None),
+    };
+    let mut place = Vec::new();
+    let unknown = table.unknown_route(&event, &mut place);
+    Ok(unknown.then_some(place))
 }
 
 /// What a message outside of transactions is told of them.

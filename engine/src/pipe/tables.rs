@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use avro::Resolution;
 use pgwire::pgoutput::Relation;
 
 use super::error::{Blame, Error};
-use super::outlet::Outlet;
+use super::outlet::{Outlet, RowEvent};
 use super::states::{State, States};
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
 use crate::capture::relations::{Column, ReplicaIdentity, Table};
-use crate::config::{self, Compat, Config, Converter, Filter, SubjectName};
-use crate::encode::plan::{Phase, RowEncoder, SchemaIds, Schemas};
+use crate::config::{self, AvroText, Compat, Config, Converter, Filter, SubjectName};
+use crate::encode::plan::{Event, Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
 use crate::encode::schema::Schema;
 use crate::mutant::{self, Mutant};
@@ -28,8 +30,30 @@ pub(super) struct Captured {
     pub topic: TopicId,
     /// `schema.table`
     pub name: String,
-    ids: SchemaIds,
+    ids: Ids,
+    phase: Phase,
+    /// Where `route.by.field` has sent rows.
+    routes: HashMap<Box<[u8]>, Route>,
 }
+
+/// What a registry says of a table's schemas.
+#[derive(Debug, Clone)]
+struct Ids {
+    of: SchemaIds,
+    /// The schemas in which keys and values are written, where they are not the table's own.
+    key: Option<Arc<Resolution>>,
+    value: Option<Arc<Resolution>>,
+}
+
+/// Where some rows of a table go.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub encoder: RowEncoder,
+    pub topic: TopicId,
+}
+
+/// How many of them a table remembers.
+const ROUTES_MAX: usize = 1000;
 
 /// A Relation message, kept beyond the buffer it arrived in.
 #[derive(Debug, Clone)]
@@ -70,13 +94,80 @@ impl From<&Relation<'_>> for Announced {
     }
 }
 
+impl Captured {
+    fn memory(&self) -> usize {
+        let routes = self.routes.values().map(|route| route.encoder.memory());
+        self.encoder.memory() + routes.sum::<usize>()
+    }
+
+    /// Where rows go whose field says `place`; none: that is not known yet.
+    pub(super) fn route(&self, place: &[u8]) -> Option<&Route> {
+        self.routes.get(place)
+    }
+
+    /// Appends where the records of a change go, if that is not known yet. False, and nothing
+    /// appended, otherwise.
+    pub(super) fn unknown_route(&self, change: &RowEvent<'_>, out: &mut Vec<u8>) -> bool {
+        if !self.encoder.is_routed() {
+            return false;
+        }
+        let RowEvent { before, after, .. } = *change;
+        // A key's change is a deletion and a creation.
+        let alone = [(before, None), (None, after), (before, after)];
+        alone.into_iter().any(|(before, after)| {
+            let event = Event {
+                before,
+                after,
+                op: change.op,
+                source: change.source,
+                now_ns: 0,
+            };
+            let start = out.len();
+            // Where it has no form, its records have none either, and say so.
+            let told = self.encoder.route(&event, out).unwrap_or(false);
+            let unknown = told && !self.routes.contains_key(&out[start..]);
+            if !unknown {
+                out.truncate(start);
+            }
+            unknown
+        })
+    }
+
+    /// Makes it known where rows go whose field says `place`.
+    ///
+    /// Errors: what the registry or the broker said.
+    pub(super) async fn learn_route(
+        &mut self,
+        place: &[u8],
+        registries: &mut Registries,
+        outlet: &mut Outlet,
+        config: &Config,
+    ) -> Result<(), Error> {
+        let topic = String::from_utf8_lossy(place);
+        let compiled = compile(
+            self.phase,
+            &self.table,
+            Some(&topic),
+            registries,
+            outlet,
+            config,
+        );
+        let (_, encoder, topic, _) = compiled.await?;
+        if self.routes.len() >= ROUTES_MAX {
+            self.routes.clear();
+        }
+        self.routes.insert(place.into(), Route { encoder, topic });
+        Ok(())
+    }
+}
+
 /// A table whose encoder was forgotten, and can be made again without asking anybody.
 #[derive(Debug)]
 struct Asleep {
     table: Table,
     topic: TopicId,
     name: String,
-    ids: SchemaIds,
+    ids: Ids,
     reads_binary: bool,
 }
 
@@ -114,6 +205,8 @@ struct Compiler {
     encode: config::Encode,
     database: String,
     memory_max: usize,
+    /// Whether a field of a row may say where it goes.
+    routed: bool,
 }
 
 impl Tables {
@@ -129,11 +222,18 @@ impl Tables {
                 encode: config.encode.clone(),
                 database: config.source.database.clone(),
                 memory_max: config.budget.tables,
+                routed: is_routed(config),
             },
             used: Vec::new(),
             turn: 0,
             memory: 0,
         }
+    }
+
+    /// Whether a field of a row may say where it goes.
+    #[inline]
+    pub(super) fn are_routed(&self) -> bool {
+        self.compiler.routed
     }
 
     /// A new stream announces every table again.
@@ -198,8 +298,9 @@ impl Tables {
             Error::fatal(Blame::Configuration, what, error)
         };
         let schemas = Schemas::derive(&table, columns, encode).map_err(|error| refuse(&error))?;
-        let encoder = RowEncoder::compile(&table, &schemas, encode, database, ids)
-            .map_err(|error| refuse(&error))?;
+        let encoder = RowEncoder::compile(&table, &schemas, encode, database, ids.of)
+            .map_err(|error| refuse(&error))?
+            .rewritten(ids.key.clone(), ids.value.clone());
         self.put(
             place,
             Captured {
@@ -208,16 +309,47 @@ impl Tables {
                 topic,
                 name,
                 ids,
+                phase: Phase::Stream,
+                routes: HashMap::new(),
             },
         );
         Ok(())
     }
 
+    /// Makes it known where rows of a table go whose field says `place`.
+    ///
+    /// Errors: as [`Captured::learn_route`].
+    pub(super) async fn learn_route(
+        &mut self,
+        oid: u32,
+        place: &[u8],
+        registries: &mut Registries,
+        outlet: &mut Outlet,
+        config: &Config,
+    ) -> Result<(), Error> {
+        let at = self.places.get(&oid).copied().flatten();
+        let Some(at) = at else {
+            return Err(unannounced(oid));
+        };
+        let Place::Awake(captured) = &mut self.captured[at] else {
+            return Ok(());
+        };
+        self.memory -= captured.memory();
+        let learned = captured
+            .learn_route(place, registries, outlet, config)
+            .await;
+        self.memory += captured.memory();
+        if self.memory > self.compiler.memory_max {
+            self.doze(at);
+        }
+        learned
+    }
+
     /// Puts a table in its place; where that is too much, others' encoders are forgotten.
     fn put(&mut self, place: usize, captured: Captured) {
-        self.memory += captured.encoder.memory();
+        self.memory += captured.memory();
         if let Some(Place::Awake(before)) = self.captured.get(place) {
-            self.memory -= before.encoder.memory();
+            self.memory -= before.memory();
         }
         let captured = Place::Awake(Box::new(captured));
         if place < self.captured.len() {
@@ -244,13 +376,14 @@ impl Tables {
             let place = std::mem::replace(&mut self.captured[at], Place::Nothing);
             self.captured[at] = match place {
                 Place::Awake(captured) => {
-                    self.memory -= captured.encoder.memory();
+                    self.memory -= captured.memory();
                     let Captured {
                         table,
                         encoder,
                         topic,
                         name,
                         ids,
+                        ..
                     } = *captured;
                     Place::Asleep(Asleep {
                         table,
@@ -337,22 +470,9 @@ pub(super) async fn prepare(
     outlet: &mut Outlet,
     config: &Config,
 ) -> Result<Captured, Error> {
-    let database = &config.source.database;
-    let refuse = |error: &dyn std::fmt::Display| {
-        Error::fatal(
-            Blame::Configuration,
-            format!("{}.{} cannot be captured", table.schema, table.name),
-            error,
-        )
-    };
-    let schemas = Schemas::derive_for(phase, &table, &config.capture.columns, &config.encode)
-        .map_err(|error| refuse(&error))?;
-    let ids = registries.ids(&schemas).await?;
-    let encoder = RowEncoder::compile(&table, &schemas, &config.encode, database, ids)
-        .map_err(|error| refuse(&error))?;
-    let first = !outlet.knows(encoder.topic());
-    let topic = outlet.topic(encoder.topic()).await?;
-    if schemas.key.is_none() && first {
+    let compiled = compile(phase, &table, None, registries, outlet, config);
+    let (keyless, encoder, topic, ids) = compiled.await?;
+    if keyless {
         tracing::warn!(
             table = format!("{}.{}", table.schema, table.name),
             "the table has no primary key and no usable unique index: its records have no key, \
@@ -366,7 +486,45 @@ pub(super) async fn prepare(
         topic,
         name,
         ids,
+        phase,
+        routes: HashMap::new(),
     })
+}
+
+/// The same for rows that go where one of their fields says. The flag: the topic is new, and its
+/// records have no key.
+async fn compile(
+    phase: Phase,
+    table: &Table,
+    routed: Option<&str>,
+    registries: &mut Registries,
+    outlet: &mut Outlet,
+    config: &Config,
+) -> Result<(bool, RowEncoder, TopicId, Ids), Error> {
+    let refuse = |error: &dyn std::fmt::Display| {
+        let what = format!("{}.{} cannot be captured", table.schema, table.name);
+        Error::fatal(Blame::Configuration, what, error)
+    };
+    let (columns, encode) = (&config.capture.columns, &config.encode);
+    let schemas = Schemas::derive_routed(phase, table, columns, encode, routed)
+        .map_err(|error| refuse(&error))?;
+    let of_table = |error: Error| Error {
+        what: format!("{}, table {}.{}", error.what, table.schema, table.name),
+        ..error
+    };
+    let ids = registries.ids(&schemas).await.map_err(of_table)?;
+    let encoder = RowEncoder::compile(table, &schemas, encode, &config.source.database, ids.of)
+        .map_err(|error| refuse(&error))?
+        .rewritten(ids.key.clone(), ids.value.clone());
+    let first = !outlet.knows(encoder.topic());
+    let topic = outlet.topic(encoder.topic()).await?;
+    Ok((schemas.key.is_none() && first, encoder, topic, ids))
+}
+
+/// Whether a transform takes topics of rows' own words.
+pub(super) fn is_routed(config: &Config) -> bool {
+    let mut transforms = config.encode.transforms.iter();
+    transforms.any(|transform| transform.options.contains_key("route.by.field"))
 }
 
 fn unannounced(oid: u32) -> Error {
@@ -395,7 +553,7 @@ pub(super) struct Registries {
 struct Registered {
     client: RegistryClient,
     strategy: SubjectName,
-    connect_meta_data: bool,
+    text: AvroText,
 }
 
 impl Registries {
@@ -403,11 +561,11 @@ impl Registries {
     pub(super) fn new(config: &Config, states: Rc<States>) -> Result<Self, Error> {
         let registered = |converter: &Converter| match converter {
             Converter::Avro(avro) => RegistryClient::new(avro).map(|client| {
-                let (strategy, connect_meta_data) = (avro.subject_name, avro.connect_meta_data);
+                let (strategy, text) = (avro.subject_name, avro.text);
                 Some(Registered {
                     client,
                     strategy,
-                    connect_meta_data,
+                    text,
                 })
             }),
             _ => Ok(None),
@@ -420,13 +578,14 @@ impl Registries {
         })
     }
 
-    /// The id of a schema of `topic`; 0 where the converter is not Avro.
+    /// The id of a schema of `topic`, 0 where the converter is not Avro; and how data are written
+    /// under it, where it stands for another schema.
     pub(super) async fn id(
         &mut self,
         side: Side,
         topic: &str,
         schema: &Schema,
-    ) -> Result<u32, Error> {
+    ) -> Result<(u32, Option<Arc<Resolution>>), Error> {
         let registered = match side {
             Side::Key => &mut self.key,
             Side::Value => &mut self.value,
@@ -434,13 +593,14 @@ impl Registries {
         let Some(Registered {
             client,
             strategy,
-            connect_meta_data,
+            text,
         }) = registered
         else {
-            return Ok(0);
+            return Ok((0, None));
         };
-        let subject = registry::subject(*strategy, topic, side, schema.name.as_deref())?;
-        let schema = schema.avro(*connect_meta_data);
+        let name = schema.avro_name(*text);
+        let subject = registry::subject(*strategy, topic, side, name.as_deref())?;
+        let schema = schema.avro(*text);
         let (timeout, wait_max) = self.retry;
         let (asked, mut wait) = (net::now(), RETRY_WAIT);
         let mut was = None;
@@ -448,7 +608,7 @@ impl Registries {
             let error = match client.id(&subject, &schema).await {
                 Ok(id) => {
                     was.map(|state| self.states.enter(state));
-                    return Ok(id);
+                    return Ok((id, client.rewrite(&subject, &schema)));
                 }
                 Err(error) => error,
             };
@@ -464,17 +624,22 @@ impl Registries {
         }
     }
 
-    async fn ids(&mut self, schemas: &Schemas) -> Result<SchemaIds, Error> {
+    async fn ids(&mut self, schemas: &Schemas) -> Result<Ids, Error> {
         let topic = &schemas.topic;
         let key = match &schemas.key {
             Some(key) => Some(self.id(Side::Key, topic, key).await?),
             None => None,
         };
-        let mut value = self.id(Side::Value, topic, &schemas.value).await?;
+        let (mut value, written) = self.id(Side::Value, topic, &schemas.value).await?;
+        let of_key = key.as_ref().map(|(id, _)| *id);
         if mutant::is(Mutant::SwapSchemas) {
-            value = key.unwrap_or(value);
+            value = of_key.unwrap_or(value);
         }
-        Ok(SchemaIds { key, value })
+        Ok(Ids {
+            of: SchemaIds { key: of_key, value },
+            key: key.and_then(|(_, written)| written),
+            value: written,
+        })
     }
 }
 

@@ -769,6 +769,38 @@ fn unwrapping() {
         )[0]
         .contains("transforms does not name it")
     );
+    let unwrap = "transforms=a\ntransforms.a.type=io.debezium.transforms.ExtractNewRecordState\n";
+    assert_eq!(
+        problems(
+            "",
+            &format!("{unwrap}transforms.a.delete.tombstone.handling.mode=keep")
+        ),
+        [
+            "transforms.a.delete.tombstone.handling.mode=keep: Value must be one of drop, \
+             tombstone, rewrite, rewrite-with-tombstone, delete-to-tombstone"
+        ]
+    );
+    let told = warnings(
+        "",
+        &format!("{unwrap}transforms.a.add.fields=op,source.gtid:g,before.a"),
+    );
+    assert!(
+        told[0].contains("source.gtid:g is no field of an envelope"),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 1);
+}
+
+#[test]
+fn classes_have_short_names() {
+    let read = config(
+        "",
+        "key.converter=StringConverter\nvalue.converter=Json\nheader.converter=Simple\n\
+         transforms=a\ntransforms.a.type=ExtractNewRecordState",
+    );
+    assert!(matches!(read.encode.key_converter, Converter::String));
+    assert!(matches!(read.encode.value_converter, Converter::Json(_)));
+    assert_eq!(read.encode.transforms[0].class, table::TRANSFORMS[0]);
 }
 
 #[test]

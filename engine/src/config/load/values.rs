@@ -8,11 +8,25 @@ use crate::budget::{Budget, MEMORY_DEFAULT, parse_size};
 use crate::config::pattern::split_list;
 use crate::config::table::{self, AVRO, CLIENT, JSON, Status, Wording};
 use crate::config::{
-    AvroConverter, Capture, ColumnAction, ColumnRule, Config, Converter, DeadLetters, Encode,
-    Errors, FailureMode, Filter, JsonConverter, NameAdjustment, Named, Offsets, Operation, Pattern,
-    Pem, Predicate, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source, SubjectName,
-    TableFilter, Tls, TopicCreation, TopicForm, TopicKey, TopicNaming, Transform, jaas,
+    AvroConverter, AvroText, Capture, ColumnAction, ColumnRule, Config, Converter, DeadLetters,
+    Encode, Errors, FailureMode, Filter, JsonConverter, NameAdjustment, Named, Offsets, Operation,
+    Pattern, Pem, Predicate, Registry, ReplicaIdentity, Sasl, SaslMechanism, Sink, Source,
+    SubjectName, TableFilter, Tls, TopicCreation, TopicForm, TopicKey, TopicNaming, Transform,
+    jaas,
 };
+
+/// Whether an envelope has a field that `add.fields` names, with a new name or without.
+fn is_metadata(spec: &str) -> bool {
+    let path = spec.split_once(':').map_or(spec, |(path, _)| path);
+    let [envelope, transaction, source] = table::METADATA_FIELDS;
+    match path.split_once('.') {
+        Some(("before" | "after", _)) => true,
+        Some(("transaction", field)) => transaction.contains(&field),
+        Some(("source", field)) => source.contains(&field),
+        Some(_) => false,
+        None => [envelope, transaction, source].concat().contains(&path),
+    }
+}
 
 impl Load {
     /// Rules that more than one property take part in, and the values.
@@ -187,6 +201,7 @@ impl Load {
                 words
                     .split(',')
                     .filter_map(|word| Operation::named(word.trim()))
+                    .filter(|operation| *operation != Operation::Read)
                     .collect()
             }),
             skip_unchanged: debezium.boolean("skip.messages.without.change"),
@@ -427,6 +442,30 @@ impl Load {
                     self.problem(connect, &name, missing(Wording::Kafka, &name));
                 }
             }
+            for (option, words) in table::TRANSFORM_WORDS {
+                let Some(value) = options.get_mut(*option) else {
+                    continue;
+                };
+                *value = value.trim().to_ascii_lowercase();
+                if !words.contains(&value.as_str()) {
+                    let message = format!("Value must be one of {}", words.join(", "));
+                    self.problem(connect, &format!("{prefix}{option}"), message);
+                }
+            }
+            for list in ["add.fields", "add.headers"] {
+                let listed = options.get(list).map(|text| text.split(','));
+                for spec in listed.into_iter().flatten().map(str::trim) {
+                    if !spec.is_empty() && !is_metadata(spec) {
+                        let name = format!("{prefix}{list}");
+                        let known = table::METADATA_FIELDS.concat().join(", ");
+                        let text = format!(
+                            "{name}: {spec} is no field of an envelope, and left out. There are \
+                             before.<column>, after.<column>, {known}"
+                        );
+                        self.warn(&name, text);
+                    }
+                }
+            }
             for option in ["topic.regex", "key.field.regex", "regex"] {
                 if let Some(Err(fault)) = options.get(option).map(|text| Pattern::new(text)) {
                     self.problem(connect, &format!("{prefix}{option}"), fault);
@@ -561,15 +600,22 @@ impl Load {
                 let strategy =
                     ["key.subject.name.strategy", "value.subject.name.strategy"][side.min(1)];
                 let strategy = scope.required(strategy);
+                let use_schema_id = u32::try_from(scope.int::<i64>("use.schema.id")).ok();
                 Converter::Avro(AvroConverter {
                     registry: self.registry(scope, sasl),
                     auto_register: scope.boolean("auto.register.schemas"),
                     use_latest_version: scope.boolean("use.latest.version"),
-                    latest_compatibility_strict: scope.boolean("latest.compatibility.strict"),
+                    use_schema_id,
+                    strict: scope.boolean(match use_schema_id {
+                        Some(_) => "id.compatibility.strict",
+                        None => "latest.compatibility.strict",
+                    }),
                     normalize: scope.boolean("normalize.schemas"),
-                    connect_meta_data: scope.boolean("connect.meta.data"),
-                    enhanced_schemas: scope.boolean("enhanced.avro.schema.support"),
-                    scrub_invalid_names: scope.boolean("scrub.invalid.names"),
+                    text: AvroText {
+                        meta: scope.boolean("connect.meta.data"),
+                        scrubs: scope.boolean("scrub.invalid.names"),
+                    },
+                    ignore_defaults: scope.boolean("ignore.default.for.nullables"),
                     subject_name: match strategy.rsplit('.').next() {
                         Some("RecordNameStrategy") => SubjectName::Record,
                         Some("TopicRecordNameStrategy") => SubjectName::TopicRecord,

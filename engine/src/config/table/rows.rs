@@ -407,8 +407,9 @@ pub const TRANSFORM_OPTIONS: &[(&[&str], &[&str])] = &[
             "delete.handling.mode",
             "add.source.fields",
             "operation.header",
+            "route.by.field",
         ],
-        &["route.by.field"],
+        &[],
     ),
     (
         &[
@@ -425,6 +426,54 @@ pub const TRANSFORM_OPTIONS: &[(&[&str], &[&str])] = &[
     ),
     (&["regex", "replacement"], &[]),
     (&[], &[]),
+];
+
+/// Options of transforms whose values are words, in any case.
+pub const TRANSFORM_WORDS: &[(&str, &[&str])] = &[
+    (
+        "delete.tombstone.handling.mode",
+        &[
+            "drop",
+            "tombstone",
+            "rewrite",
+            "rewrite-with-tombstone",
+            "delete-to-tombstone",
+        ],
+    ),
+    ("delete.handling.mode", &["drop", "rewrite", "none"]),
+    ("drop.tombstones", BOOLEAN),
+    ("replace.null.with.default", BOOLEAN),
+    ("drop.fields.from.key", BOOLEAN),
+    ("drop.fields.keep.schema.compatible", BOOLEAN),
+    ("operation.header", BOOLEAN),
+    ("key.enforce.uniqueness", BOOLEAN),
+    ("schema.name.adjustment.mode", NameAdjustment::NAMES),
+];
+const BOOLEAN: &[&str] = &["true", "false"];
+
+/// What `add.fields` and `add.headers` may name beside columns: of the envelope, of its
+/// transaction, of its source.
+pub const METADATA_FIELDS: [&[&str]; 3] = [
+    &["op", "ts_ms", "ts_us", "ts_ns"],
+    &["id", "total_order", "data_collection_order"],
+    &[
+        "version",
+        "connector",
+        "name",
+        "ts_ms",
+        "snapshot",
+        "db",
+        "sequence",
+        "ts_us",
+        "ts_ns",
+        "schema",
+        "table",
+        "txId",
+        "lsn",
+        "xmin",
+        "origin",
+        "origin_lsn",
+    ],
 ];
 
 /// Options without which a transform says nothing.
@@ -840,7 +889,8 @@ pub static AVRO: Section = Section {
         is("auto.register.schemas", Kind::Boolean, "true",
             "Register schemas that the registry does not have."),
         is("use.latest.version", Kind::Boolean, "false",
-            "Without `auto.register.schemas`: write with the subject's latest schema."),
+            "Without `auto.register.schemas`: write in the subject's latest schema, its fields in its \
+            order, with its defaults for those that the table has not."),
         is("normalize.schemas", Kind::Boolean, "false", "Ask the registry to normalise."),
         is("key.subject.name.strategy", Kind::Class(SUBJECT_NAME_STRATEGIES),
             SUBJECT_NAME_STRATEGIES[0], "Subject of a key's schema.")
@@ -854,8 +904,7 @@ pub static AVRO: Section = Section {
             "Keep packages and enums of schemas that came from Avro.")
             .no_effect("schemas of captured tables did not come from Avro"),
         is("scrub.invalid.names", Kind::Boolean, "false",
-            "Replace characters that Avro forbids in names.")
-            .refused("use schema.name.adjustment.mode and field.name.adjustment.mode"),
+            "Encode characters that Avro forbids in names."),
         is("basic.auth.credentials.source", words(&["URL", "USER_INFO", "SASL_INHERIT"]), "URL",
             "Where user and password for the registry stand."),
         optional("basic.auth.user.info", Kind::Password, "`user:password`, for USER_INFO."),
@@ -899,16 +948,16 @@ pub static AVRO: Section = Section {
             .ignored(JAVA_TLS),
         is("schema.registry.url.randomize", Kind::Boolean, "false", "Start with any address.").low()
             .ignored("addresses are tried in their order"),
-        is("use.schema.id", Kind::Int(-1, INT_MAX), "-1", "Write with the schema of this id.").low()
-            .refused("a fixed schema id is not supported"),
+        is("use.schema.id", Kind::Int(-1, INT_MAX), "-1",
+            "Without `auto.register.schemas`: write in the schema of this id.").low(),
         optional("use.latest.with.metadata", Kind::Text,
             "Write with the latest schema that has this metadata.").low()
             .refused("choosing a schema by metadata is not supported"),
         is("latest.compatibility.strict", Kind::Boolean, "true",
-            "Check that the latest schema can read the data.").low()
-            .no_effect("records that the latest schema cannot hold are an error in any case"),
-        is("id.compatibility.strict", Kind::Boolean, "true", "The same for `use.schema.id`.").low()
-            .no_effect("a fixed schema id is not supported"),
+            "The latest schema must have a place for all that the table has; else only records that \
+            have something without one are refused.").low(),
+        is("id.compatibility.strict", Kind::Boolean, "true", "The same for `use.schema.id`.")
+            .low(),
         optional("context.name.strategy", Kind::Text, "A Java class.").low().refused(NO_JAVA_CLASS),
         optional("key.schema.id.serializer",
             Kind::Class(&["io.confluent.kafka.serializers.schema.id.PrefixSchemaIdSerializer"]),
@@ -919,15 +968,16 @@ pub static AVRO: Section = Section {
         optional("rule.<option>", Kind::Text, "Data contracts.").low()
             .ignored("rules of data contracts are not supported"),
         is("allow.optional.map.keys", Kind::Boolean, "false",
-            "Maps with optional text keys as Avro maps.").low().refused("it is not supported"),
+            "Maps with optional text keys as Avro maps.").low()
+            .no_effect("keys of an `hstore` are never null"),
         is("flatten.unions", Kind::Boolean, "true", "Of reading.").low()
             .no_effect("it is for reading"),
         is("generalized.sum.type.support", Kind::Boolean, "false", "Unions as sum types.").low()
-            .refused("it is not supported"),
+            .no_effect("schemas of captured tables did not come from Avro"),
         is("discard.type.doc.default", Kind::Boolean, "false", "Leave out documentation of types.")
             .low().refused("it is not supported"),
-        optional("ignore.default.for.nullables", Kind::Boolean,
-            "A null in a field with a default stays null.").low().refused("it is not supported"),
+        is("ignore.default.for.nullables", Kind::Boolean, "false",
+            "A null in a field with a default stays null.").low(),
         optional("proxy.<option>", Kind::Text, "Of an HTTP proxy.").low()
             .ignored("a proxy is not supported"),
         optional("schemas.cache.config", Kind::Text, "Schemas to remember.").low()
@@ -1291,7 +1341,8 @@ fn check_skipped(text: &str) -> Result<(), String> {
         .peekable();
     let alone = words.clone().count() == 1;
     words.try_for_each(|word| match word {
-        "c" | "u" | "d" | "t" => Ok(()),
+        // Rows of a snapshot are never left out.
+        "c" | "u" | "d" | "t" | "r" => Ok(()),
         "none" if alone => Ok(()),
         "none" => Err("'none' cannot be specified with other skipped operation types".to_owned()),
         _ => Err("Invalid operation".to_owned()),
