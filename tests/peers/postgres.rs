@@ -22,6 +22,10 @@ pub enum Version {
     Debian,
     /// A major from 12 to 18.
     Major(u32),
+    /// Debian's, with PostGIS.
+    Postgis,
+    /// 16, with pgvector.
+    Vector,
 }
 
 /// How a server is asked to stop.
@@ -158,9 +162,14 @@ impl Postgres {
     #[must_use]
     pub fn shared(version: Version) -> &'static Self {
         static DEBIAN: OnceLock<Postgres> = OnceLock::new();
+        static VECTOR: OnceLock<Postgres> = OnceLock::new();
         static MAJORS: [OnceLock<Postgres>; 19] = [const { OnceLock::new() }; 19];
+        if version == Version::Postgis && !has_postgis() {
+            install("postgis");
+        }
         let server = match version {
-            Version::Debian => &DEBIAN,
+            Version::Debian | Version::Postgis => &DEBIAN,
+            Version::Vector => &VECTOR,
             Version::Major(major) => &MAJORS[major as usize],
         };
         server.get_or_init(|| Self::start(version))
@@ -511,6 +520,19 @@ fn debian() -> Option<PathBuf> {
         .map(|major| PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")))
 }
 
+/// Whether Debian's server has PostGIS.
+fn has_postgis() -> bool {
+    let programs = debian();
+    let major = programs
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::file_name);
+    major.is_some_and(|major| {
+        let share = Path::new("/usr/share/postgresql").join(major);
+        share.join("extension/postgis.control").exists()
+    })
+}
+
 /// A client program; Debian's own is behind a slow wrapper in the path.
 pub(crate) fn client(name: &str) -> PathBuf {
     let direct = debian().map(|programs| programs.join(name));
@@ -520,28 +542,36 @@ pub(crate) fn client(name: &str) -> PathBuf {
 }
 
 fn programs(version: Version, directory: &Path) -> PathBuf {
-    let Version::Major(major) = version else {
-        if debian().is_none() {
-            install("postgres");
-        }
-        return debian().expect("install.sh brought it");
+    let bin = match version {
+        Version::Vector => "package/pginstall/bin",
+        _ => "bin",
     };
-    let home = cache().join(format!("postgres-{major}"));
+    let name = match version {
+        Version::Debian | Version::Postgis => {
+            if debian().is_none() {
+                install("postgres");
+            }
+            return debian().expect("install.sh brought it");
+        }
+        Version::Major(major) => format!("postgres-{major}"),
+        Version::Vector => "postgres-vector".to_owned(),
+    };
+    let home = cache().join(&name);
     if !home.join("complete").exists() {
-        install(&format!("postgres-{major}"));
+        install(&name);
     }
     let Some((user, group)) = owner() else {
-        return home.join("bin");
+        return home.join(bin);
     };
     // A checkout under a directory of root's own is closed to whoever runs the server.
-    let mut probe = Command::new(home.join("bin/postgres"));
+    let mut probe = Command::new(home.join(bin).join("postgres"));
     probe
         .arg("--version")
         .uid(user)
         .gid(group)
         .stdout(Stdio::null());
     if probe.status().is_ok_and(|status| status.success()) {
-        return home.join("bin");
+        return home.join(bin);
     }
     let copy = directory.join("programs");
     let copied = Command::new("cp").arg("-r").arg(&home).arg(&copy).status();
@@ -549,5 +579,5 @@ fn programs(version: Version, directory: &Path) -> PathBuf {
         copied.is_ok_and(|status| status.success()),
         "{home:?} cannot be copied"
     );
-    copy.join("bin")
+    copy.join(bin)
 }

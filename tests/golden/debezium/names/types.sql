@@ -1,0 +1,10 @@
+create schema "My Sch.ema"; create schema inv;
+create type inv."Od d" as enum ('a b','ü','x,y','');
+create table inv."Tab.le Dots" ("Id" int, "Col.With.Dot" text, "spa ce" varchar(9), "ünï" int default 5, "1st" numeric(5,2), "Mixed" text, mixed2 text, "quo""te" text, "a,b" text, "日本" text, "😀" inv."Od d", "select" bool, "back\slash" text, primary key ("Id","1st"));
+insert into inv."Tab.le Dots" values (1,'a','b',2,1.5,'M','m','q','ab','日','ü',true,'b\s'), (2,null,null,null,2.5,null,null,null,null,null,null,null,null);
+create table inv."täble😀" ("Ключ" text primary key, v text); insert into inv."täble😀" values ('ключ','v');
+create table inv."quo""te" (id serial primary key, v text default 'a"b\c'); insert into inv."quo""te" (v) values ('x');
+create table inv."a,b" (id bigserial primary key, v text default E'tab\there'); insert into inv."a,b" (v) values ('x');
+create table inv."back\slash" (id int generated always as identity primary key, v text); insert into inv."back\slash" (v) values ('x');
+create table "My Sch.ema"."T" (id smallserial, "ID2" int unique, v text default '😀', primary key (id)); insert into "My Sch.ema"."T" ("ID2",v) values (7,'x');
+create table inv."_" (_ int primary key, __ text, "." text, "-" text); insert into inv."_" values (1,'a','b','c');

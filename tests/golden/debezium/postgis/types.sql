@@ -1,0 +1,13 @@
+create extension postgis; create schema inv;
+create table inv.g (id int primary key, g geometry, gp geometry(Point,4326), gz geometry(PointZ,3857), gl geometry(LineString), gg geography, ggp geography(Point,4326), ga geometry[], gga geography[]);
+insert into inv.g values (1,'POINT(1.5 -2)','SRID=4326;POINT(-71.06 42.28)','SRID=3857;POINT Z (1 2 3)','LINESTRING(0 0,1 1,2 1)','POINT(1 2)','POINT(-71.06 42.28)',array['POINT(1 2)'::geometry,'SRID=4326;POINT(3 4)'],array['POINT(1 2)'::geography]);
+insert into inv.g values (2,'POLYGON((0 0,10 0,10 10,0 10,0 0),(1 1,2 1,2 2,1 2,1 1))',null,null,null,'POLYGON((0 0,1 0,1 1,0 0))',null,'{}',null);
+insert into inv.g values (3,'POINT EMPTY','SRID=4326;POINT EMPTY',null,'LINESTRING EMPTY','LINESTRING EMPTY',null,array[null,'POINT EMPTY'::geometry],array[null::geography]);
+insert into inv.g values (4,'SRID=2056;GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1e10 -1e-10),MULTIPOINT((1 1),(2 2)))',null,null,null,'MULTIPOLYGON(((0 0,1 0,1 1,0 0)))',null,null,null);
+insert into inv.g values (5,'POINT ZM (1 2 3 4)',null,null,null,'POINT M (1 2 3)',null,null,null),(6,'CIRCULARSTRING(0 0,1 1,1 0)',null,null,null,null,null,null,null);
+create table inv.gn (id int primary key, g geometry not null, gg geography(Point) not null, d geometry default 'POINT(0 0)', t text);
+insert into inv.gn values (1,'SRID=4326;POINT(1 1)','POINT(2 2)',default,'x'),(2,'POINT(1 1)','POINT(2 2)',null,'x');
+create table inv.gf (id int primary key, g geometry, t text); alter table inv.gf replica identity full; alter table inv.gf alter g set storage external;
+insert into inv.gf select 1, st_makeline(array_agg(st_makepoint(i,-i))), 'a' from generate_series(1,500) i;
+create table inv.gt (id int primary key, g geometry, t text); alter table inv.gt alter g set storage external;
+insert into inv.gt select 1, st_makeline(array_agg(st_makepoint(i,-i))), 'a' from generate_series(1,500) i;
