@@ -451,6 +451,14 @@ impl Outlet {
         if left_out || !encoder.tombstones() || self.skipped & super::bit(Operation::Delete) != 0 {
             return Ok(());
         }
+        if encoder.is_routed()
+            && has_key
+            && let Some(row) = event.before
+        {
+            // Its delete may have gone elsewhere, under another schema.
+            self.key.clear();
+            encoder.key(row, &mut self.key)?;
+        }
         let key = has_key.then_some(&self.key[..]);
         let producer = self.driver.producer();
         let partition = producer.partition(table.topic, key).unwrap_or_default();
