@@ -44,6 +44,91 @@ fn within_transactions() {
         .json();
 }
 
+/// `use.latest.version`: rows are written in what somebody else has registered, another order and a
+/// field of its own; what it has no place for ends the pipe before anything is written.
+#[test]
+fn the_latest_version_that_somebody_registered() {
+    let (server, kafka) = (
+        Postgres::shared(Version::Debian),
+        Kafka::shared(kafka::NEWEST),
+    );
+    let registry = Registry::start();
+    let database = server.database("latest");
+    let prefix = database.name.clone();
+    database.script("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a');");
+    let (worker, connector) = avro(&kafka.bootstrap(), &registry, server, &prefix);
+    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    pipe.wait_for(&["snapshot is complete"], SOON);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+
+    let subject = format!("{prefix}.public.t-value");
+    let own = registry.latest(&subject);
+    let row = r#"{"name":"id","type":"int"},{"name":"v","type":["null","string"],"default":null}"#;
+    let turned = r#"{"name":"note","type":"string","default":"none"},{"name":"v","type":["string","null"],"default":"?"},{"name":"id","type":"long"}"#;
+    assert!(own.contains(row), "{own}");
+    registry.register(&subject, &own.replace(row, turned));
+    let latest = worker
+        .with("value.converter.auto.register.schemas", false)
+        .with("value.converter.use.latest.version", true);
+    let mut pipe = Penstock::standalone(&latest, &[&connector]);
+    database.query("INSERT INTO t VALUES (2, NULL)");
+    let topic = format!(r"{prefix}\.public\.t");
+    let format = Format::Avro(registry.url());
+    let records = judge::read(&kafka.bootstrap(), &topic, format, 2, SOON);
+    let expected = serde_json::json!({ "note": "none", "v": null, "id": 2 });
+    assert_eq!(*records[1].after(), expected, "{}", pipe.log());
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+
+    registry.register(
+        &subject,
+        &own.replace(row, r#"{"name":"id","type":"string"}"#),
+    );
+    let mut pipe = Penstock::standalone(&latest, &[&connector]);
+    database.query("INSERT INTO t VALUES (3, 'c')");
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, REGISTRY, "{log}");
+    for word in [
+        "table public.t",
+        "version 3 of subject",
+        "field id",
+        "latest.compatibility",
+    ] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+}
+
+/// Files of a pipe that writes Avro of the table `t`.
+fn avro(
+    bootstrap: &str,
+    registry: &Registry,
+    server: &Postgres,
+    database: &str,
+) -> (Properties, Properties) {
+    let converter = "io.confluent.connect.avro.AvroConverter";
+    let worker = Properties::default()
+        .with("bootstrap.servers", bootstrap)
+        .with("offset.storage.topic", format!("{database}-offsets"))
+        .with("key.converter", converter)
+        .with("key.converter.schema.registry.url", registry.url())
+        .with("value.converter", converter)
+        .with("value.converter.schema.registry.url", registry.url());
+    let connector = Properties::default()
+        .with("name", database)
+        .with(
+            "connector.class",
+            "io.debezium.connector.postgresql.PostgresConnector",
+        )
+        .with("topic.prefix", database)
+        .with("slot.name", database)
+        .with("database.hostname", "127.0.0.1")
+        .with("database.port", server.port())
+        .with("database.user", SUPERUSER.0)
+        .with("database.password", SUPERUSER.1)
+        .with("database.dbname", database)
+        .with("table.include.list", "public.t");
+    (worker, connector)
+}
+
 /// A registry that refuses a new version ends the pipe at the first row of it; nothing before it
 /// comes again, and with the registry's mind changed the next start sends that row.
 #[test]
@@ -56,28 +141,7 @@ fn a_registry_that_refuses_a_version() {
     let database = server.database("refused");
     let prefix = database.name.clone();
     database.script("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a');");
-    let converter = "io.confluent.connect.avro.AvroConverter";
-    let worker = Properties::default()
-        .with("bootstrap.servers", kafka.bootstrap())
-        .with("offset.storage.topic", format!("{prefix}-offsets"))
-        .with("key.converter", converter)
-        .with("key.converter.schema.registry.url", registry.url())
-        .with("value.converter", converter)
-        .with("value.converter.schema.registry.url", registry.url());
-    let connector = Properties::default()
-        .with("name", &prefix)
-        .with(
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        )
-        .with("topic.prefix", &prefix)
-        .with("slot.name", &prefix)
-        .with("database.hostname", "127.0.0.1")
-        .with("database.port", server.port())
-        .with("database.user", SUPERUSER.0)
-        .with("database.password", SUPERUSER.1)
-        .with("database.dbname", &prefix)
-        .with("table.include.list", "public.t");
+    let (worker, connector) = avro(&kafka.bootstrap(), &registry, server, &prefix);
     let mut pipe = Penstock::standalone(&worker, &[&connector]);
     pipe.wait_for(&["snapshot is complete"], SOON);
     database.query("INSERT INTO t VALUES (2, 'b')");

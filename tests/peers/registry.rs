@@ -103,6 +103,25 @@ impl Registry {
             .expect("it takes faults");
     }
 
+    /// Registers a schema by hand, as the subject's next version.
+    ///
+    /// Panics when it cannot be told.
+    pub fn register(&self, subject: &str, schema: &str) {
+        let body = json!({ "schema": schema }).to_string();
+        self.ask("POST", &format!("/subjects/{subject}/versions"), &body)
+            .expect("it takes schemas");
+    }
+
+    /// The text of a subject's latest version.
+    ///
+    /// Panics when it does not answer.
+    #[must_use]
+    pub fn latest(&self, subject: &str) -> String {
+        let path = format!("/subjects/{subject}/versions/latest");
+        let answer = self.ask("GET", &path, "").expect("it answers");
+        answer["schema"].as_str().unwrap_or("unknown").to_owned()
+    }
+
     /// The subjects that were registered.
     ///
     /// Panics when it does not answer.

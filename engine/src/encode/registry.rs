@@ -335,7 +335,13 @@ impl RegistryClient {
         };
         let misfits = compatibility::can_read(&other, &ours);
         if self.strict && !misfits.is_empty() {
-            let reasons = misfits.iter().map(ToString::to_string).collect();
+            let mut reasons: Vec<String> = Vec::new();
+            for misfit in &misfits {
+                let reason = one_row(&misfit.to_string());
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
             return Err(RegistryError::Narrower {
                 subject: subject.to_owned(),
                 named,
@@ -655,6 +661,13 @@ fn tls_config(tls: &config::Tls) -> Result<TlsConfig, RegistryError> {
     .map_err(RegistryError::Tls)
 }
 
+/// A reason without the envelope around the row.
+fn one_row(reason: &str) -> String {
+    reason
+        .replace("field before.", "field ")
+        .replace("field after.", "field ")
+}
+
 /// A reason for people who think in columns.
 fn in_words(new_reads: bool, found: &Incompatibility, version: u64) -> String {
     let reason = found.reason();
@@ -673,10 +686,7 @@ fn in_words(new_reads: bool, found: &Incompatibility, version: u64) -> String {
             format!("field {field}, which readers with version {version} need, is gone")
         }
         _ => {
-            let reason = reason.to_string();
-            let reason = reason
-                .replace("field before.", "field ")
-                .replace("field after.", "field ");
+            let reason = one_row(&reason.to_string());
             let reader = if new_reads {
                 format!("the new schema as reader, version {version} as writer")
             } else {
