@@ -371,10 +371,7 @@ fn put_json(
             for item in list {
                 put_json(schema, items, item, out, depth)?;
             }
-            // An empty array has no block.
-            if !list.is_empty() {
-                write::put_block_end(out);
-            }
+            write::put_block_end(out);
         }
         View::Map(values) => {
             let map = value.as_object()?;
@@ -383,9 +380,7 @@ fn put_json(
                 write::put_string(out, key);
                 put_json(schema, values, value, out, depth)?;
             }
-            if !map.is_empty() {
-                write::put_block_end(out);
-            }
+            write::put_block_end(out);
         }
         View::Union(branches) => {
             let mark = out.len();
@@ -504,10 +499,11 @@ impl<'r> Run<'r, '_> {
         loop {
             let block = reader.take_block()?;
             let count = usize::try_from(block.count).unwrap_or(usize::MAX);
-            write::put_block_count(out, count);
             if count == 0 {
+                write::put_block_end(out);
                 return Ok(());
             }
+            write::put_block_count(out, count);
             for _ in 0..count {
                 item(self, reader, out)?;
             }

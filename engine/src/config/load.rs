@@ -570,7 +570,9 @@ impl Load {
                 scope
                     .given
                     .get(*side)
-                    .map(|given| given.value.trim().to_owned())
+                    .map(|given| given.value.trim())
+                    .map(|text| table::class_named(table::CONVERTERS, text).unwrap_or(text))
+                    .map(str::to_owned)
             };
             let (class, file, given, idle) = match class_of(&scopes.connect) {
                 Some(class) => (Some(class), File::Connector, connector, BTreeMap::new()),

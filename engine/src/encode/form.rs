@@ -197,7 +197,7 @@ impl Form for Json {
     fn float(out: &mut Vec<u8>, value: f32) {
         if value.is_finite() {
             // The last of the numbers that have one digit, or two that are closer.
-            let least = value.abs() < 1.05e-44;
+            let least = value.abs() <= 1e-44;
             put_finite(out, value, ryu::Buffer::new().format_finite(value), least);
         } else {
             put_quoted(out, not_finite(value.is_nan(), value < 0.0));
@@ -206,7 +206,7 @@ impl Form for Json {
 
     fn double(out: &mut Vec<u8>, value: f64) {
         if value.is_finite() {
-            let least = value.abs() < 1.05e-323;
+            let least = value.abs() <= 1e-323;
             put_finite(out, value, ryu::Buffer::new().format_finite(value), least);
         } else {
             put_quoted(out, not_finite(value.is_nan(), value < 0.0));

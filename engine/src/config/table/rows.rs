@@ -121,7 +121,8 @@ const NO_INTERNAL_TOPIC: &str = "connectors come from files: only offsets are ke
 const NO_PLUGINS: &str = "everything is built in";
 const NO_JMX: &str = "there is no JMX here";
 
-const CONVERTERS: &[&str] = &[
+/// What turns keys and values into bytes.
+pub const CONVERTERS: &[&str] = &[
     "io.confluent.connect.avro.AvroConverter",
     "org.apache.kafka.connect.json.JsonConverter",
     "org.apache.kafka.connect.storage.StringConverter",
