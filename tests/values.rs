@@ -88,7 +88,8 @@ fn geometries() {
 #[test]
 fn rows_name_their_topics() {
     Capture::of("routes", "rewrite").json();
-    Capture::of("routes", "tombstone").avro(&[]);
+    Capture::of("routes", "rewrite").avro(&[]);
+    Capture::of("routes", "tombstone").json();
     Capture::of("routes", "drop").plain();
 }
 

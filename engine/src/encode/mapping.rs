@@ -220,13 +220,18 @@ pub(crate) fn map(column: &Column, settings: Settings<'_>) -> Option<Mapped> {
                 text => default_value(text, step, &schema),
             });
     }
-    schema.optional = !column.not_null;
+    // Debezium builds a geometry's schema as an optional one, whatever its column says.
+    schema.optional = !column.not_null || matches!(step, Step::Geometry) && !is_geography(&schema);
     Some(Mapped {
         schema,
         step,
         fallback,
         unavailable: placeholder,
     })
+}
+
+fn is_geography(schema: &Schema) -> bool {
+    schema.doc.as_deref() == Some("Geography")
 }
 
 /// The type under all domains, its typmod, and whether there was a domain.

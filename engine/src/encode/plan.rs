@@ -1209,8 +1209,10 @@ impl Plan<'_> {
                 value.put::<F>(&field.schema, out, numeric, defaults);
             })
         };
+        // A geometry's schema is optional where its column is not.
+        let fills = column.not_null && matches!(mapped.step, Step::Geometry);
         let null = match &field.schema.default {
-            _ if field.schema.optional => &Value::Null,
+            _ if field.schema.optional && !fills => &Value::Null,
             Some(default) => default,
             None => &mapped.fallback,
         };
