@@ -90,7 +90,6 @@ fn rows_name_their_topics() {
     Capture::of("routes", "rewrite").json();
     Capture::of("routes", "rewrite").avro(&[]);
     Capture::of("routes", "tombstone").json();
-    Capture::of("routes", "drop").plain();
 }
 
 #[test]
