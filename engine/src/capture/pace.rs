@@ -55,6 +55,12 @@ impl Pace {
         self.mark
     }
 
+    /// Whether bytes come so fast that they are taken in pieces.
+    #[must_use]
+    pub fn rushes(&self) -> bool {
+        self.mark > 1
+    }
+
     /// So many bytes were read.
     pub fn read(&mut self, bytes: usize, now: Instant) {
         let since = now.duration_since(self.read_at).min(MEMORY);

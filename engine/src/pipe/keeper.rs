@@ -35,6 +35,9 @@ use crate::progress::offsets::{self, Home, SnapshotPosition, Stored, StreamPosit
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// A PostgreSQL transaction with more changes than this is split over Kafka transactions.
 const SPLIT_EVENTS: u64 = 50_000;
+/// While changes come faster than one by one, a Kafka transaction gathers them for so long: the
+/// broker has as much to do for one with a few as for one with thousands.
+const GATHER: Duration = Duration::from_millis(20);
 /// One that goes on for longer than this is, too: consumers wait for what is not committed.
 const SPLIT_AFTER: Duration = Duration::from_millis(500);
 
@@ -179,11 +182,13 @@ impl Keeper {
     }
 
     /// Takes what was acknowledged, and stores the position when it is time. `inside` is the last
-    /// event appended, when the stream is in the middle of a transaction.
+    /// event appended, when the stream is in the middle of a transaction; `rushing`: more comes than
+    /// can be committed one by one, and whoever says so comes back when it stops.
     pub(super) fn advance(
         &mut self,
         outlet: &mut Outlet,
         inside: Option<StreamPosition>,
+        rushing: bool,
     ) -> Result<(), Error> {
         self.acknowledge(outlet);
         if let Some(follower) = &mut self.follower
@@ -197,6 +202,9 @@ impl Keeper {
                 return Ok(());
             }
             let since = now.duration_since(self.stored_at);
+            if rushing && since < GATHER && !outlet.driver.producer().is_full() {
+                return Ok(());
+            }
             let position = if inside.is_some() {
                 let events = outlet.events - self.committed_events;
                 let due = events >= SPLIT_EVENTS || since >= SPLIT_AFTER;

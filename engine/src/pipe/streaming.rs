@@ -238,7 +238,8 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         stream.look_at_wal(pipe).await?;
         let position = stream.position();
         stream.count(pipe, position);
-        pipe.keeper.advance(&mut pipe.outlet, position)?;
+        pipe.keeper
+            .advance(&mut pipe.outlet, position, stream.pace.rushes())?;
         let now = net::now();
         stream.listen(now)?;
         stream.report(&pipe.keeper, pipe.config.source.status_update_interval, now);
