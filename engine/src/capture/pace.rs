@@ -24,13 +24,13 @@ pub struct Pace {
 }
 
 /// How much later a row may be read for it, under load.
-const WAIT_MICROS: usize = 400;
+const WAIT_MICROS: usize = 2000;
 /// Of how much time before the rate is the mean.
 const MEMORY: Duration = Duration::from_millis(4);
 /// When bytes fail to come for so long, the load is over.
-const PATIENCE: Duration = Duration::from_millis(1);
-/// A mark below this saves nothing.
-const MARK_MIN: usize = 4 << 10;
+const PATIENCE: Duration = Duration::from_millis(4);
+/// A mark below this saves little, and who asks for 10 000 transactions a second wants them soon.
+const MARK_MIN: usize = 20 << 10;
 /// More at once saves little, and the kernel's buffer must hold several times as much: it counts
 /// the room that each small segment takes, not its bytes.
 const MARK_MAX: usize = 64 << 10;
@@ -125,9 +125,10 @@ mod tests {
     async fn a_fast_stream_is_read_in_pieces_until_it_ends() {
         let mut at = crate::net::now();
         let mut pace = Pace::new(at);
-        let mark = run(&mut pace, &mut at, 160, 3, 4000);
-        assert!((16 << 10..=24 << 10).contains(&mark), "{mark}");
-        assert_eq!(run(&mut pace, &mut at, mark, 400, 100), mark, "it stays");
+        let mark = run(&mut pace, &mut at, 80, 4, 4000);
+        assert!((30 << 10..=40 << 10).contains(&mark), "{mark}");
+        assert_eq!(run(&mut pace, &mut at, mark, 2000, 100), mark, "it stays");
+        assert!(pace.rushes());
         assert!(run(&mut pace, &mut at, 1 << 20, 100, 100) <= MARK_MAX);
         assert!(pace.deadline(at).is_some());
         pace.expire();

@@ -516,7 +516,7 @@ async fn one(
     let how = How {
         socket: case.socket,
         partitions: case.partitions,
-        more: Vec::new(),
+        more: case.more.clone(),
         check: !arguments.no_check,
     };
     let seconds = Duration::from_secs_f64(arguments.duration.max(1.0));

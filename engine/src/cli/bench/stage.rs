@@ -436,7 +436,8 @@ impl Kafka {
              log.dirs={}/data\noffsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=2\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=2\n\
-             group.initial.rebalance.delay.ms=0\nlog.segment.delete.delay.ms=1000\n",
+             group.initial.rebalance.delay.ms=0\nlog.segment.delete.delay.ms=1000\n\
+             message.max.bytes=33554432\n",
             directory.display()
         );
         let file = directory.join("server.properties");

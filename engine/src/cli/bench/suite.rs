@@ -23,15 +23,15 @@ pub enum Suite {
     Restart,
     /// Inserts over TCP, and over the Unix socket.
     Socket,
-    /// 6, 50 and 200 columns.
+    /// 5, 50 and 500 columns.
     Columns,
-    /// 1, 10, 100 and 1000 tables.
+    /// 1, 100 and 10 000 tables, each touched.
     Tables,
-    /// Texts of 32 bytes, 1 kB, 10 kB and 100 kB.
+    /// Texts of 100 bytes to 10 MB.
     RowSize,
-    /// Topics of 1, 4 and 16 partitions.
+    /// Topics of 1 to 1000 partitions.
     Partitions,
-    /// Transactions of 1, 10, 1000 and 100 000 rows, and one of all.
+    /// Transactions of 1, 10, 1000 and 100 000 rows, and one of twice --rows.
     TransactionSize,
     /// Of ten tables all are captured, or one, or one by the publication.
     Filtered,
@@ -82,6 +82,8 @@ pub struct Case {
     pub partitions: i32,
     /// Which tables.
     pub wanted: Wanted,
+    /// Properties of the connector that it needs.
+    pub more: Vec<(String, String)>,
 }
 
 impl Suite {
@@ -119,6 +121,7 @@ impl Suite {
             socket: false,
             partitions: 1,
             wanted: Wanted::All,
+            more: Vec::new(),
         };
         // One connection: transactions follow each other, as in the loads of the reference.
         let inserts = |rows: u64, k: u64| format!("insert --rows={rows} -k {k} -c 1");
@@ -166,37 +169,42 @@ impl Suite {
                     ..case(name, Kind::Drain, inserts(half, 50_000))
                 })
                 .to_vec(),
-            Self::Columns => [6, 50, 200]
+            Self::Columns => [5, 50, 500]
                 .map(|columns| {
-                    let rows = (half * 6 / columns).max(1);
+                    let rows = (half * 5 / columns).max(1);
                     let load = format!("wide --columns={columns} --rows={rows} -k 5000 -c 1");
                     case(&columns.to_string(), Kind::Drain, load)
                 })
                 .to_vec(),
-            Self::Tables => [1, 10, 100, 1_000]
+            Self::Tables => [1, 100, 10_000]
                 .map(|tables| {
                     let load = format!("many-tables --tables={tables} --rows={half} -k 100 -c 1");
                     case(&tables.to_string(), Kind::Drain, load)
                 })
                 .to_vec(),
-            Self::RowSize => [32, 1_000, 10_000, 100_000]
+            Self::RowSize => [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000]
                 .map(|bytes| {
                     // At most 2 GB.
                     let rows = half.min(2_000_000_000 / bytes).max(1);
                     let k = (5_000_000 / bytes).clamp(1, 50_000);
                     let load = format!("insert --value-bytes={bytes} --rows={rows} -k {k} -c 1");
-                    case(&format!("{bytes} B"), Kind::Drain, load)
+                    let mut case = case(&format!("{bytes} B"), Kind::Drain, load);
+                    if bytes >= 1_000_000 {
+                        let max = ("producer.override.max.request.size", "16777216");
+                        case.more.push((max.0.to_owned(), max.1.to_owned()));
+                    }
+                    case
                 })
                 .to_vec(),
-            Self::Partitions => [1, 4, 16]
+            Self::Partitions => [1, 10, 100, 1_000]
                 .map(|partitions| Case {
                     partitions,
                     ..case(&partitions.to_string(), Kind::Drain, inserts(half, 50_000))
                 })
                 .to_vec(),
-            Self::TransactionSize => [1, 10, 1_000, 100_000, half]
+            Self::TransactionSize => [1, 10, 1_000, 100_000, rows * 2]
                 .map(|k| {
-                    let rows = if k == 1 { half / 5 } else { half };
+                    let rows = if k == 1 { half / 5 } else { half.max(k) };
                     case(&k.to_string(), Kind::Drain, inserts(rows.max(1), k))
                 })
                 .to_vec(),
