@@ -81,6 +81,8 @@ struct Site {
     server: Postgres,
     /// In front of each.
     kafka_proxy: Proxy,
+    /// Which protocol is spoken with a broker that has both.
+    transaction_version: u64,
     server_proxy: Proxy,
 }
 
@@ -212,6 +214,7 @@ impl Site {
         );
         Self {
             kafka_proxy: Proxy::listen(outside, second.parse().expect("a port"), seed),
+            transaction_version: 1 + seed % 2,
             server_proxy: Proxy::start(server.port(), seed + 1),
             kafka,
             server,
@@ -229,6 +232,7 @@ impl Site {
             .with("database.password", "pipe")
             .with("publication.autocreate.mode", "disabled")
             .with("status.update.interval.ms", 1000)
+            .with("penstock.transaction.version", self.transaction_version)
             .with("topic.creation.default.partitions", 3)
             .with("topic.creation.default.replication.factor", 1);
         (worker, connector)

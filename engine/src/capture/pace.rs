@@ -126,7 +126,8 @@ mod tests {
         let mut at = crate::net::now();
         let mut pace = Pace::new(at);
         let mark = run(&mut pace, &mut at, 80, 4, 4000);
-        assert!((30 << 10..=40 << 10).contains(&mark), "{mark}");
+        // Half of what comes in the time is as good: each change of the mark is a system call.
+        assert!((20 << 10..=40 << 10).contains(&mark), "{mark}");
         assert_eq!(run(&mut pace, &mut at, mark, 2000, 100), mark, "it stays");
         assert!(pace.rushes());
         assert!(run(&mut pace, &mut at, 1 << 20, 100, 100) <= MARK_MAX);

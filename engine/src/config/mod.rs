@@ -790,6 +790,8 @@ pub struct Sink {
     pub transactional_id: String,
     /// `transaction.timeout.ms`
     pub transaction_timeout: Duration,
+    /// `penstock.transaction.version`: the highest that is spoken.
+    pub transaction_version: i16,
 }
 
 /// `compression.type`.

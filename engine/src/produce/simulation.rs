@@ -528,6 +528,7 @@ fn sink(transactions: Option<i16>, linger_ms: u64, in_flight_max: usize) -> Sink
         exactly_once: transactions.is_some(),
         transactional_id: "tx".to_owned(),
         transaction_timeout: Duration::from_secs(60),
+        transaction_version: 2,
     }
 }
 

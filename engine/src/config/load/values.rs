@@ -825,6 +825,7 @@ impl Load {
             worker,
             connect,
             client,
+            penstock,
             ..
         } = scopes;
         let protocol = client.required("security.protocol").to_ascii_uppercase();
@@ -958,6 +959,11 @@ impl Load {
                 .optional("transactional.id")
                 .unwrap_or_else(|| format!("{}-{name}-0", worker.required("group.id"))),
             transaction_timeout: client.millis("transaction.timeout.ms"),
+            transaction_version: if is(penstock, "penstock.transaction.version", "2") {
+                2
+            } else {
+                1
+            },
         }
     }
 

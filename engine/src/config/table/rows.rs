@@ -848,6 +848,9 @@ pub static PENSTOCK: Section = Section {
             MEMORY,
             "As in the worker's file, and before it.",
         ),
+        is("penstock.transaction.version", words(&["1", "2"]), "1",
+            "Kafka's protocol for transactions. `2` (KIP-890) has a round trip less, and a broker that \
+            makes each transaction wait up to 20 ms for the one before; brokers before 4.0 have `1` only."),
         is("penstock.wal.retained.warn", NON_NEGATIVE_LONG, "1073741824",
             "Bytes of WAL that the slot may keep before the log warns; `0` is never."),
     ],
