@@ -152,6 +152,8 @@ struct Pipe {
     binary: bool,
     /// The word to stop was heard: what was appended is being settled.
     settling: Rc<Cell<bool>>,
+    /// For values that are compared and not sent.
+    scratch: Vec<u8>,
 }
 
 /// What outlives one life of a pipe.
@@ -362,6 +364,7 @@ async fn connect(
         skipped: skipped(config),
         binary: false,
         settling: Rc::default(),
+        scratch: Vec::new(),
         config: config.clone(),
     };
     pipe.outlet.policy.prepare(&mut pipe.outlet.driver).await?;

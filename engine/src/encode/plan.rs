@@ -595,15 +595,15 @@ impl RowEncoder {
             .all(|column| old.cell(column.cell) == new.cell(column.cell))
     }
 
-    /// Whether two rows have equal bytes in every column that the value shows: what
-    /// `skip.messages.without.change` leaves out.
+    /// Whether two rows show the same in every column of the value: what
+    /// `skip.messages.without.change` leaves out. `scratch` is emptied.
     #[must_use]
-    pub fn same_row(&self, old: Row<'_>, new: Row<'_>) -> bool {
+    pub fn same_row(&self, old: Row<'_>, new: Row<'_>, scratch: &mut Vec<u8>) -> bool {
         let mut columns = self.value.columns.iter();
         columns.all(
             |column| match (old.cell(column.cell), new.cell(column.cell)) {
                 (_, Cell::Unchanged) => true,
-                (old, new) => old == new,
+                (old, new) => old == new || column.shows_same(old, new, scratch),
             },
         )
     }
@@ -977,13 +977,14 @@ impl Plan<'_> {
 
     fn row<F: Form>(
         &self,
-        frame: Frame,
+        mut frame: Frame,
         names: &Names,
         unwrap: &Unwrap,
     ) -> Result<(Part, EnvelopePieces), PlanError> {
         let fields = self.schemas.value.fields();
         let (columns, rules) = (&self.schemas.value_columns, &self.config.column_rules);
         let (numeric, defaults) = (frame.numeric, frame.defaults);
+        frame.defaults |= unwrap.puts_defaults();
         let mut part = self.part::<F>(fields, columns, rules, frame)?;
         let (row, added) = fields.split_at(columns.len().min(fields.len()));
         let mut rest = unwrap.fields.iter();
@@ -1299,6 +1300,38 @@ impl Part {
 }
 
 impl ColumnPlan {
+    /// Whether other bytes come out the same: a mask, a cut, fewer digits, no form at all.
+    fn shows_same(&self, old: Cell<'_>, new: Cell<'_>, scratch: &mut Vec<u8>) -> bool {
+        scratch.clear();
+        let Some(old) = self.show(old, scratch) else {
+            return false;
+        };
+        let middle = scratch.len();
+        let new = self.show(new, scratch);
+        let (before, after) = scratch.split_at(middle);
+        new == Some(old) && before == after
+    }
+
+    /// Appends a value in a form of which only equality matters; whether there is one. None: nobody
+    /// can tell.
+    fn show(&self, cell: Cell<'_>, out: &mut Vec<u8>) -> Option<bool> {
+        let start = out.len();
+        let done = match cell {
+            Cell::Null => return Some(false),
+            Cell::Unchanged => return None,
+            Cell::Text(text) => self.step.text::<Json>(text, out),
+            Cell::Binary(bytes) => self.step.binary::<Json>(bytes, out),
+        };
+        match done {
+            Ok(()) => Some(true),
+            Err(Fault::Malformed(_)) => None,
+            Err(_) => {
+                out.truncate(start);
+                self.nulls.then_some(false)
+            }
+        }
+    }
+
     /// Appends the field.
     #[inline]
     fn put<F: Form>(&self, cell: Cell<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {

@@ -652,6 +652,15 @@ impl Unwrap {
         self.deletes == Deletes::Tombstone { schema: true }
     }
 
+    /// Whether rows pass Connect's InsertField, which puts defaults in the place of nulls whatever
+    /// the converter was told.
+    pub(crate) fn puts_defaults(&self) -> bool {
+        matches!(
+            self.deletes,
+            Deletes::Rewrite | Deletes::RewriteWithTombstone
+        )
+    }
+
     /// Whether a delete is followed by a tombstone, where the connector makes them.
     pub(crate) fn tombstones(&self) -> bool {
         self.deletes == Deletes::RewriteWithTombstone

@@ -955,7 +955,7 @@ fn row(
     if pipe.config.capture.skip_unchanged
         && let (Some(old), Some(new)) = (change.old, change.new)
         && old.whole
-        && table.encoder.same_row(old.row, new)
+        && table.encoder.same_row(old.row, new, &mut pipe.scratch)
     {
         return Ok(());
     }
