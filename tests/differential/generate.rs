@@ -464,6 +464,8 @@ impl Generator {
             } else {
                 literal(self.random.pick(values))
             });
+            let default = column.default.as_deref().unwrap_or_default();
+            column.not_null &= !default.starts_with("NULL");
         } else if !key && sql == "integer" && self.random.chance(25) {
             column.generated = Some("id * 2".to_owned());
         }
@@ -1017,15 +1019,6 @@ impl Generator {
             "event.converting.failure.handling.mode",
             &["fail", "warn", "skip"],
         );
-        // docs/differences.md, "Values": dates of a key in headers.
-        let connect = ("time.precision.mode".to_owned(), "connect".to_owned());
-        let mut columns = self.tables.iter().flat_map(|table| &table.columns);
-        let dated = columns.any(|column| {
-            column.key && (column.sql.starts_with("date") || column.sql.starts_with("timestamp"))
-        });
-        if dated {
-            self.case.properties.retain(|property| *property != connect);
-        }
         self.columns();
         self.overrides();
         match self.random.below(10) {
@@ -1142,10 +1135,12 @@ impl Generator {
             let table = self.random.below(self.tables.len());
             let place = &self.tables[table];
             let name = place.name.replace('"', "");
-            let column = place.columns[self.random.below(place.columns.len())]
-                .name
-                .clone();
+            let column = &place.columns[self.random.below(place.columns.len())];
+            // A number without a form ends the task in a key.
+            let numeric = column.sql.starts_with("numeric");
+            let column = column.name.clone();
             if column != "id"
+                && !numeric
                 && name
                     .chars()
                     .chain(column.chars())

@@ -437,7 +437,7 @@ pub enum TopicForm {
         /// `topic.replacement`, with Java's `$1` and `${name}`.
         replacement: String,
         /// `topic.key.*`; none without `topic.key.enforce.uniqueness`.
-        key: Option<TopicKey>,
+        key: Option<Box<TopicKey>>,
     },
 }
 

@@ -32,6 +32,7 @@ impl Step {
             | Self::Java(_) => false,
             Self::Array(array) => array.step.reads_binary(),
             Self::Cut { step, .. } => matches!(**step, Self::Text | Self::Bytea(_)),
+            Self::JavaDate { step, .. } => step.reads_binary(),
             _ => true,
         }
     }
@@ -143,6 +144,11 @@ impl Step {
                 let mut text = Vec::new();
                 spelled.spell(bytes, &mut text)?;
                 F::string(out, &text);
+            }
+            Self::JavaDate { days, step } => {
+                let mut number = Vec::new();
+                step.binary::<super::form::Json>(bytes, &mut number)?;
+                step::put_java_date(&number, *days, out)?;
             }
             Self::Masked(stars) => F::string(out, stars.as_bytes()),
             Self::Cut { units, step } => match **step {

@@ -463,10 +463,13 @@ impl RowEncoder {
                 plan.own_key::<Text>(|_| Frame::text())?,
                 Part::put_alone::<Text>,
             ),
-            _ => (
-                plan.own_key::<Header>(|_| Frame::header())?,
-                Part::put_alone::<Header>,
-            ),
+            _ => {
+                let mut key = plan.own_key::<Header>(|_| Frame::header())?;
+                if let (Some(part), Some(key)) = (&mut key, &schemas.own_key) {
+                    part.show_java_dates(key.fields());
+                }
+                (key, Part::put_alone::<Header>)
+            }
         };
         let frame = match &config.value_converter {
             Converter::Avro(avro) => Frame::avro(ids.value, avro),
@@ -1279,6 +1282,20 @@ impl Part {
         out.extend_from_slice(self.tail);
         F::finish(out, start);
         Ok(())
+    }
+
+    /// Connect's own dates and times, which Java has as objects: headers show these.
+    fn show_java_dates(&mut self, fields: &[Field]) {
+        for (column, field) in self.columns.iter_mut().zip(fields) {
+            let name = field.schema.name.as_deref().unwrap_or_default();
+            let kind = name.strip_prefix("org.apache.kafka.connect.data.");
+            if let Some(kind @ ("Date" | "Time" | "Timestamp")) = kind {
+                column.step = Step::JavaDate {
+                    days: kind == "Date",
+                    step: Box::new(std::mem::replace(&mut column.step, Step::Null)),
+                };
+            }
+        }
     }
 
     /// Appends the struct of a row's columns; `old` may have what `row` has not.

@@ -1,6 +1,7 @@
 //! What is done to one column's value, row after row: from the bytes that PostgreSQL sent to the
 //! bytes of the record, in one pass.
 
+use std::io::Write as _;
 use std::sync::Mutex;
 
 use base64::Engine as _;
@@ -97,6 +98,9 @@ pub(crate) enum Step {
     Integers { shown: bool },
     /// What another step makes of the value after a way through Java's `java.sql` classes.
     Java(Box<Self>),
+    /// A `java.util.Date` as SimpleHeaderConverter writes it: another step's number of days, or of
+    /// milliseconds.
+    JavaDate { days: bool, step: Box<Self> },
     /// The same text for every value, null too.
     Masked(Box<str>),
     /// The beginning of what another step makes.
@@ -287,6 +291,11 @@ impl Step {
             Self::Integers { shown } => put_integers::<F>(text, *shown, out)?,
             Self::Java(step) => put_through_java::<F>(step, text, out)?,
             Self::Null => {}
+            Self::JavaDate { days, step } => {
+                let mut number = Vec::new();
+                step.text::<super::form::Json>(text, &mut number)?;
+                put_java_date(&number, *days, out)?;
+            }
             Self::Masked(stars) => F::string(out, stars.as_bytes()),
             Self::Cut { units, step } => put_cut::<F>(step, *units, text, out)?,
             Self::Hashed(hash) => F::ascii(out, |out| hash.put(text, out)),
@@ -294,6 +303,33 @@ impl Step {
         }
         Ok(())
     }
+}
+
+/// What is before 1970-01-02 passes for a time, what has no time for a date. No quotes.
+///
+/// Source: `org.apache.kafka.connect.data.Values.dateFormatFor`.
+pub(crate) fn put_java_date(number: &[u8], days: bool, out: &mut Vec<u8>) -> Done {
+    const DAY: i64 = 86_400_000;
+    let value = parse_integer(number).ok_or(NUMBER)?;
+    let millis = if days {
+        value.saturating_mul(DAY)
+    } else {
+        value
+    };
+    let time = millis.rem_euclid(DAY);
+    if millis >= DAY {
+        let mut date = Vec::new();
+        time::put_date(&mut date, millis / DAY);
+        out.extend_from_slice(date.strip_prefix(b"+").unwrap_or(&date));
+        if time == 0 {
+            return Ok(());
+        }
+        out.push(b'T');
+    }
+    let time = time.unsigned_abs();
+    time::put_clock(out, time / 1000);
+    let _ = write!(out, ".{:03}Z", time % 1000);
+    Ok(())
 }
 
 /// A value as Debezium gets it where it asks JDBC for an object: the elements of arrays, and dates
@@ -1168,6 +1204,23 @@ mod tests {
         let mut out = Vec::new();
         step.text::<Avro>(text.as_bytes(), &mut out).unwrap();
         out.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn java_s_dates_in_headers() {
+        for (number, days, expected) in [
+            ("18321", true, "2020-02-29"),
+            ("0", true, "00:00:00.000Z"),
+            ("-1", true, "00:00:00.000Z"),
+            ("1582979696789", false, "2020-02-29T12:34:56.789Z"),
+            ("45296789", false, "12:34:56.789Z"),
+            ("-1", false, "23:59:59.999Z"),
+            ("9223372036825200", false, "294247-01-10T04:00:25.200Z"),
+        ] {
+            let mut out = Vec::new();
+            put_java_date(number.as_bytes(), days, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

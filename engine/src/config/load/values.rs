@@ -318,7 +318,7 @@ impl Load {
             (Ok(regex), Some(replacement)) => TopicForm::Regex {
                 regex,
                 replacement: replacement.to_owned(),
-                key: topic_key(debezium),
+                key: topic_key(debezium).map(Box::new),
             },
             _ => TopicForm::Plain,
         }
