@@ -601,7 +601,7 @@ fn check_positions(positions: &[Record], records: &[Record], captured: &[Value],
         if is_snapshot(&ours) {
             let (lsn, xid) = copied
                 .clone()
-                .unwrap_or((ours["lsn"].clone(), ours["txId"].clone()));
+                .unwrap_or_else(|| (ours["lsn"].clone(), ours["txId"].clone()));
             let changes = [
                 ("lsn", lsn),
                 ("txId", xid),
