@@ -225,10 +225,12 @@ pub(crate) fn apply(
                     plain: *v2,
                     digits: declared_length(column).unwrap_or(usize::MAX),
                 };
-                if let Some(Value::String(text)) = &mut mapped.unavailable {
-                    let mut hex = Vec::new();
-                    hash.put(text.as_bytes(), &mut hex);
-                    *text = String::from_utf8_lossy(&hex).into_owned();
+                for stand_in in mapped.unavailable.iter_mut().chain([&mut mapped.fallback]) {
+                    if let Value::String(text) = stand_in {
+                        let mut hex = Vec::new();
+                        hash.put(text.as_bytes(), &mut hex);
+                        *text = String::from_utf8_lossy(&hex).into_owned();
+                    }
                 }
                 mapped.step = Step::Hashed(Box::new(hash));
             }
