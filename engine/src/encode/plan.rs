@@ -581,10 +581,14 @@ impl RowEncoder {
         let Some(key) = &self.key else {
             return Ok(false);
         };
-        let rewrite = self.rewrites.as_ref().and_then(|of| of.key.as_deref());
-        self.whole(out, |out| match rewrite {
-            None => (self.put_key)(key, row, out),
-            Some(to) => self.rewrite(to, out, |out| (self.put_key)(key, row, out)),
+        let rewrites = self.rewrites.as_deref();
+        self.whole(out, |out| match rewrites {
+            Some(Rewrites {
+                key: Some(to),
+                scratch,
+                ..
+            }) => rewrite(to, scratch, out, |out| (self.put_key)(key, row, out)),
+            _ => (self.put_key)(key, row, out),
         })
     }
 
@@ -653,37 +657,14 @@ impl RowEncoder {
         if self.is_null(event.op) {
             return Ok(false);
         }
-        let rewrite = self.rewrites.as_ref().and_then(|of| of.value.as_deref());
-        self.whole(out, |out| match rewrite {
-            None => (self.put_value)(self, event, out),
-            Some(to) => self.rewrite(to, out, |out| (self.put_value)(self, event, out)),
-        })
-    }
-
-    /// Appends what `put` appends, as another schema has it.
-    #[cold]
-    fn rewrite(
-        &self,
-        to: &Resolution,
-        out: &mut Vec<u8>,
-        put: impl FnOnce(&mut Vec<u8>) -> Result<(), Misfit>,
-    ) -> Result<(), Misfit> {
-        let rewrites = self.rewrites.as_ref().expect("it is of them");
-        let mut scratch = rewrites
-            .scratch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (bytes, spans) = &mut *scratch;
-        bytes.clear();
-        spans.clear();
-        put(bytes)?;
-        let (prefix, datum) = bytes.split_at(PREFIX_BYTES.min(bytes.len()));
-        out.extend_from_slice(prefix);
-        to.put(datum, spans, out).map_err(|unresolved| Misfit {
-            column: String::new(),
-            pg_type: "the registry's schema".to_owned(),
-            begins: unresolved.to_string(),
-            expected: "a record that it can hold",
+        let rewrites = self.rewrites.as_deref();
+        self.whole(out, |out| match rewrites {
+            Some(Rewrites {
+                value: Some(to),
+                scratch,
+                ..
+            }) => rewrite(to, scratch, out, |out| (self.put_value)(self, event, out)),
+            _ => (self.put_value)(self, event, out),
         })
     }
 
@@ -711,14 +692,21 @@ impl RowEncoder {
             cell = old.cell(route.cell);
         }
         let start = out.len();
-        let mut constant = |text: &Option<String>| {
-            out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+        let constant = match cell {
+            Cell::Null => Some(&route.null),
+            Cell::Unchanged => Some(&route.unavailable),
+            _ => None,
         };
-        let done = match cell {
-            Cell::Null => Ok(constant(&route.null)),
-            Cell::Unchanged => Ok(constant(&route.unavailable)),
-            Cell::Text(text) => route.step.text::<Text>(text, out),
-            Cell::Binary(bytes) => route.step.binary::<Text>(bytes, out),
+        let done = match (cell, constant) {
+            (Cell::Text(text), _) => route.step.text::<Text>(text, out),
+            (Cell::Binary(bytes), _) => route.step.binary::<Text>(bytes, out),
+            (_, constant) => {
+                let text = constant
+                    .and_then(|text| text.as_deref())
+                    .unwrap_or_default();
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
         };
         if let Err(fault) = done {
             out.truncate(start);
@@ -865,6 +853,29 @@ impl RowEncoder {
         F::finish(out, start);
         Ok(())
     }
+}
+
+/// Appends what `put` appends, as another schema has it.
+#[cold]
+fn rewrite(
+    to: &Resolution,
+    scratch: &Mutex<(Vec<u8>, Vec<usize>)>,
+    out: &mut Vec<u8>,
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), Misfit>,
+) -> Result<(), Misfit> {
+    let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let (bytes, spans) = &mut *scratch;
+    bytes.clear();
+    spans.clear();
+    put(bytes)?;
+    let (prefix, datum) = bytes.split_at(PREFIX_BYTES.min(bytes.len()));
+    out.extend_from_slice(prefix);
+    to.put(datum, spans, out).map_err(|unresolved| Misfit {
+        column: String::new(),
+        pg_type: "the registry's schema".to_owned(),
+        begins: unresolved.to_string(),
+        expected: "a record that it can hold",
+    })
 }
 
 impl Frame {
