@@ -194,7 +194,7 @@ impl Compile<'_> {
                     false => Step::Branches(steps.into()),
                 }
             }
-            (_, View::Union(branches)) => self.into_union(writer, branches, path, depth),
+            (_, View::Union(branches)) => self.union(writer, branches, path, depth),
             (wrote, _) => {
                 let what = format!("{} at {}", described(wrote), place(path));
                 Step::Misfit(self.misfit(what))
@@ -203,7 +203,7 @@ impl Compile<'_> {
     }
 
     /// The branch of the same type, or of the same name; else the first that takes it.
-    fn into_union(&mut self, writer: &Type, branches: &[Type], path: &str, depth: usize) -> Step {
+    fn union(&mut self, writer: &Type, branches: &[Type], path: &str, depth: usize) -> Step {
         let wrote = self.writer.resolve(writer);
         let same = branches
             .iter()
