@@ -17,7 +17,7 @@ use simulation::{Report, simulate};
 const FIXED: u64 = 200;
 /// A mistake must show within so many seeds.
 #[cfg(debug_assertions)]
-const SEEDS_PER_MUTANT: u64 = 4000;
+const SEEDS_PER_MUTANT: u64 = 13_000;
 
 fn check(seed: u64) -> Report {
     let report = simulate(seed);

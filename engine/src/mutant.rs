@@ -67,6 +67,8 @@ pub enum Mutant {
     CopyForgetsLacks,
     /// It is looked for only where nothing was sent.
     CopyForgetsMoved,
+    /// An EndTxn that was sent twice leaves the epoch as it is.
+    TrustLateEnd,
     /// Where the server's WAL has nothing for us is confirmed before it is stored.
     ConfirmKeepalive,
     /// Nothing is confirmed.
@@ -85,7 +87,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::ConfirmEarly,
         Self::ConfirmReceived,
         Self::ForgetIndex,
@@ -113,6 +115,7 @@ impl Mutant {
         Self::CopyForgetsFile,
         Self::CopyForgetsLacks,
         Self::CopyForgetsMoved,
+        Self::TrustLateEnd,
         Self::ConfirmKeepalive,
         Self::ConfirmNever,
         Self::GiveUp,

@@ -79,6 +79,8 @@ struct Log {
 struct Transaction {
     producer_id: i64,
     epoch: i16,
+    /// The one before, where its owner asked for this one.
+    epoch_before: Option<i16>,
     timeout: Duration,
     state: State,
     partitions: BTreeSet<(String, i32)>,
@@ -395,6 +397,7 @@ impl Cluster {
             let transaction = Transaction {
                 producer_id: fresh,
                 epoch: 0,
+                epoch_before: None,
                 timeout,
                 state: State::Empty,
                 partitions: BTreeSet::new(),
@@ -420,12 +423,15 @@ impl Cluster {
                 let (producer_id, epoch) = (transaction.producer_id, transaction.epoch);
                 if claimed != (-1, -1) && claimed != (producer_id, epoch) {
                     // With version 2 the epoch that every end brings is still theirs to learn.
-                    return if version == 2 && claimed == (producer_id, epoch - 1) {
+                    let again = transaction.epoch_before.map(|before| (producer_id, before));
+                    let late = version == 2 && claimed == (producer_id, epoch - 1);
+                    return if late || again == Some(claimed) {
                         given(producer_id, epoch)
                     } else {
                         refused(ErrorCode::PRODUCER_FENCED)
                     };
                 }
+                transaction.epoch_before = (claimed != (-1, -1)).then_some(epoch);
                 transaction.epoch += 1;
                 if transaction.epoch >= i16::MAX - 1 {
                     transaction.producer_id = fresh;

@@ -619,7 +619,8 @@ fn first_open(world: &World) -> Option<u64> {
 
 /// Whether an error that ended the pipe may be: whoever supervises it starts it again.
 fn may_end(world: &World, error: &Error) -> Result<(), String> {
-    let others = world.has_seen("pipe doubled") || world.has_seen("pipe killed");
+    let mut others = ["pipe doubled", "pipe killed", "pipe stopped"].iter();
+    let others = others.any(|what| world.has_seen(what));
     let fine = error.retriable
         // Two that both live, or one whose last words are heard late: either may be told to go.
         || others && error.why.contains("another instance has taken over")

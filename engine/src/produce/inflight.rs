@@ -145,6 +145,7 @@ impl Producer {
         match told.error_code {
             ErrorCode::NONE => {
                 self.identity = Identity::Known(told.producer_id, told.producer_epoch);
+                self.identity_given();
                 self.failures = 0;
             }
             // Before 2.8 idempotence was a right of its own. Java's producer stops here; order can
@@ -380,8 +381,8 @@ impl Producer {
                 What::CreateTopics(_)
                 | What::InitProducerId
                 | What::FindCoordinator
-                | What::AddPartitions(_)
-                | What::EndTxn { .. } => {}
+                | What::AddPartitions(_) => {}
+                What::EndTxn { .. } => self.lost_end(),
             }
         }
     }

@@ -12,6 +12,10 @@
 //! with version 1 the coordinator says CONCURRENT_TRANSACTIONS at once and is asked again after one.
 //! So version 1 is the default: measured, 1 000 transactions a second are readable after 4 ms (p99
 //! 11) and not 10 (28). A transaction that must be aborted ends the producer: its successor fences it.
+//!
+//! With version 1 an EndTxn whose answer is lost may still be on its way when the one that was
+//! sent after it is answered, and would commit the next transaction before its time. That one gets
+//! an epoch of its own, so that the coordinator refuses what comes late.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,6 +35,7 @@ use super::batches::{BatchId, Place};
 use super::cluster::millis;
 use super::inflight::{Identity, InFlight, Outgoing, What};
 use super::{Error, NodeId, Producer};
+use crate::mutant::{self, Mutant};
 
 /// What is known of our transactional id.
 #[derive(Debug)]
@@ -51,6 +56,10 @@ pub(super) struct Transaction {
     /// Since when the coordinator may know of an open transaction of ours.
     begun: Option<Duration>,
     doom: Option<Doom>,
+    /// An EndTxn was not answered, and may arrive late.
+    unheard: bool,
+    /// The identity that the next one follows.
+    spent: Option<(i64, i16)>,
 }
 
 /// The transaction is to be aborted, and nothing more is sent.
@@ -93,6 +102,8 @@ impl Transaction {
             retry_at: Duration::ZERO,
             begun: None,
             doom: None,
+            unheard: false,
+            spent: None,
         }
     }
 }
@@ -362,7 +373,11 @@ impl Producer {
         link: &mut Connection,
         out: &mut Outgoing,
     ) -> Result<(), Error> {
-        let version = self.version(node, link, ApiKey::INIT_PRODUCER_ID, (0, 5))?;
+        let spent = self.transaction.as_ref().and_then(|it| it.spent);
+        // Only what names an identity leaves a successor's alone.
+        let lowest = if spent.is_some() { 3 } else { 0 };
+        let version = self.version(node, link, ApiKey::INIT_PRODUCER_ID, (lowest, 5))?;
+        let (producer_id, producer_epoch) = spent.unwrap_or((-1, -1));
         let timeout_ms = millis(self.settings.transaction_timeout);
         let Some(transaction) = &mut self.transaction else {
             return Ok(());
@@ -374,8 +389,8 @@ impl Producer {
         let request = InitProducerIdRequest {
             transactional_id: Some(transaction.id.clone()),
             transaction_timeout_ms: timeout_ms,
-            producer_id: -1,
-            producer_epoch: -1,
+            producer_id,
+            producer_epoch,
             ..InitProducerIdRequest::default()
         };
         self.put(node, link, version, &request, What::InitProducerId, out)
@@ -398,6 +413,20 @@ impl Producer {
             self.coordinator_refused("FindCoordinator", code, words);
         }
         Ok(())
+    }
+
+    /// An EndTxn will not be answered.
+    pub(super) fn lost_end(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.unheard = true;
+        }
+    }
+
+    /// The coordinator has given an identity.
+    pub(super) fn identity_given(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.spent = None;
+        }
     }
 
     /// InitProducerId said no, with or without a transaction.
@@ -499,6 +528,15 @@ impl Producer {
         }
         if transaction.implicit && told.producer_id >= 0 {
             self.identity = Identity::Known(told.producer_id, told.producer_epoch);
+        }
+        let unheard = std::mem::take(&mut transaction.unheard);
+        if let Identity::Known(id, epoch) = self.identity
+            && unheard
+            && !transaction.implicit
+            && !mutant::is(Mutant::TrustLateEnd)
+        {
+            transaction.spent = Some((id, epoch));
+            self.identity = Identity::Wanted { at: self.now };
         }
         if transaction.implicit {
             transaction.quiet_until = self.now + transaction.quiet;
