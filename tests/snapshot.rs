@@ -226,13 +226,14 @@ fn captured(config: &Config) -> Table {
             .await
             .unwrap();
         let mut types = Types::default();
-        let found = catalog::captured_tables(&mut client, &mut types, &config.capture).await;
-        found
-            .unwrap()
-            .into_iter()
-            .map(|found| found.table)
-            .find(|table| table.name == "all_types")
-            .expect("the table is captured")
+        let found = catalog::captured_tables(&mut client, &config.capture).await;
+        let found = found.unwrap();
+        let found = found.iter().find(|table| table.name == "all_types");
+        let oid = found.expect("the table is captured").oid;
+        let mut tables = catalog::tables(&mut client, &mut types, &[oid])
+            .await
+            .unwrap();
+        tables.pop().expect("it is there")
     })
 }
 
@@ -470,8 +471,8 @@ mod resumed {
         CREATE TABLE parted_a PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
         CREATE TABLE parted_b PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);";
 
-    /// A server's port that says things slowly.
-    fn slowly(port: u16) -> u16 {
+    /// A server's port that says things slowly, so many bytes a second to each connection.
+    fn slowly(port: u16, pace: u64) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -481,7 +482,7 @@ mod resumed {
                 };
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || pass(from, to, u64::MAX));
-                std::thread::spawn(move || pass(server, client, PACE));
+                std::thread::spawn(move || pass(server, client, pace));
             }
         });
         own
@@ -579,8 +580,13 @@ mod resumed {
             .map_or_else(|| value.to_string(), str::to_owned)
     }
 
-    /// What is wrong with what a consumer has seen.
-    fn judge(histories: &Histories, records: &[Record]) -> Result<usize, String> {
+    /// What is wrong with what a consumer has seen. Rows of tables that `repeated` names may be
+    /// told once more, as they stand.
+    fn judge(
+        histories: &Histories,
+        records: &[Record],
+        repeated: &[&str],
+    ) -> Result<usize, String> {
         let mut seen = Histories::new();
         let mut pads: BTreeMap<(String, String), usize> = BTreeMap::new();
         let mut copied = 0;
@@ -607,17 +613,20 @@ mod resumed {
                 };
                 let events = seen.entry(key).or_default();
                 copied += usize::from(op == "r");
-                // A row of which the consumer lacks a value is told once more, as it stands.
                 let again = events
                     .last()
                     .is_some_and(|(_, last)| op == "r" && *last == version);
-                if !(again && table == "wide") {
+                if !(again && repeated.contains(&table.as_str())) {
                     events.push((op.to_owned(), version));
                 }
             }
         }
         for (key, history) in histories {
             let events = seen.remove(key).unwrap_or_default();
+            // Truncations tell of no rows.
+            let truncated = history.last().is_some_and(|(op, _)| op == "x");
+            let told = history.iter().filter(|(op, _)| op != "x").cloned();
+            let history: Vec<_> = told.collect();
             let expected = history.get(history.len().saturating_sub(events.len())..);
             let same = expected
                 .unwrap_or_default()
@@ -628,7 +637,7 @@ mod resumed {
                     let read = at == 0 && found.0 == "r" && wanted.0 != "d";
                     wanted.1 == found.1 && (read || wanted.0 == found.0)
                 });
-            let gone = history.last().is_some_and(|(op, _)| op == "d");
+            let gone = truncated || history.last().is_some_and(|(op, _)| op == "d");
             let complete = if events.is_empty() {
                 gone
             } else {
@@ -671,7 +680,7 @@ mod resumed {
             .unwrap();
         let mut dice = Dice(seed.subsec_nanos().into());
         eprintln!("seed {}", dice.0);
-        let (worker, connector) = files(&database, kafka, slowly(server.port()), tables);
+        let (worker, connector) = files(&database, kafka, slowly(server.port(), PACE), tables);
         let connector = connector.with("snapshot.max.threads", threads);
         let mut logs = String::new();
         let mut pipe = Penstock::standalone(&worker, &[&connector]);
@@ -706,7 +715,9 @@ mod resumed {
             if records.iter().filter(last).count() < tables.len() {
                 return Err(pipe.log());
             }
-            judge(&histories, &records).map_err(|why| format!("{why}\n{logs}{}", pipe.log()))
+            // A row of which the consumer lacks a value comes again.
+            judge(&histories, &records, &["wide"])
+                .map_err(|why| format!("{why}\n{logs}{}", pipe.log()))
         });
         logs += &pipe.log();
         assert!(copied > ROWS, "{copied} rows were copied:\n{logs}");
@@ -728,5 +739,260 @@ mod resumed {
     #[test]
     fn on_postgres_18_which_is_restarted() {
         killed(Version::Major(18), 1, 1, true);
+    }
+
+    /// A copy that is killed once, in the middle of its first table.
+    struct Interrupted<'s> {
+        database: Database<'s>,
+        worker: Properties,
+        connector: Properties,
+    }
+
+    /// What a consumer of it may see twice.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Twice {
+        Nothing,
+        /// Rows of the table that was interrupted, as they stand.
+        Rows,
+        /// Anything, in order.
+        Anything,
+    }
+
+    impl<'s> Interrupted<'s> {
+        const TABLES: [&'static str; 2] = ["by_int", "by_text"];
+
+        fn new(server: &'s Postgres, name: &str) -> Self {
+            let database = server.database(name);
+            database.query(SCHEMA);
+            for table in Self::TABLES {
+                database.query(&format!(
+                    "CREATE TRIGGER written AFTER INSERT OR UPDATE OR DELETE ON {table}
+                       FOR EACH ROW EXECUTE FUNCTION write_down('{table}');
+                     INSERT INTO {table} SELECT g, nextval('versions'), repeat('x', 40)
+                       FROM generate_series(1, {ROWS}) g"
+                ));
+            }
+            let kafka = Kafka::shared(kafka::NEWEST);
+            let (worker, connector) = files(&database, kafka, server.port(), &Self::TABLES);
+            Self {
+                database,
+                worker,
+                connector,
+            }
+        }
+
+        /// Changes of rows that were copied, and of others.
+        fn change(&self) {
+            for table in Self::TABLES {
+                self.database.query(&format!(
+                    "UPDATE {table} SET version = nextval('versions') WHERE id::int % 7 = 0;
+                     DELETE FROM {table} WHERE id::int % 11 = 0;
+                     UPDATE {table} SET id = (id::int + 10000){}
+                       WHERE id::int % 97 = 0 AND id::int < 10000;
+                     INSERT INTO {table} VALUES (nextval('fresh'), nextval('versions'), 'new')",
+                    if table == "by_text" { "::text" } else { "" }
+                ));
+            }
+        }
+
+        fn run(self, between: &[&str], twice: Twice) -> String {
+            let Self {
+                database,
+                worker,
+                connector,
+            } = &self;
+            let kafka = Kafka::shared(kafka::NEWEST);
+            let slow = slowly(database.server.port(), 60_000);
+            let slow = connector.clone().with("database.port", slow);
+            let mut pipe = Penstock::standalone(worker, &[&slow]);
+            pipe.wait_for(&["state: snapshot"], SOON);
+            std::thread::sleep(Duration::from_millis(1800));
+            self.change();
+            pipe.kill();
+            let mut log = pipe.log();
+            assert!(!log.contains("is read"), "killed too late: {log}");
+            self.change();
+            for sql in between {
+                database.query(sql);
+            }
+            self.change();
+            let mut pipe = Penstock::standalone(worker, &[connector]);
+            pipe.wait_for(&["state: streaming"], SOON);
+            self.change();
+            for table in Self::TABLES {
+                database.query(&format!("INSERT INTO {table} VALUES (999999, 0, 'x')"));
+            }
+            let histories = audited(database);
+            let topics = format!(r"{}\.public\..*", database.name);
+            eventually("every key's history", SOON, || {
+                pipe.assert_running();
+                let records = judge::read(&kafka.bootstrap(), &topics, Format::Json, 0, SOON);
+                let last = |record: &&Record| text(&record.after()["id"]) == "999999";
+                if records.iter().filter(last).count() < Self::TABLES.len() {
+                    return Err(pipe.log());
+                }
+                let judged = match twice {
+                    Twice::Nothing => judge(&histories, &records, &[]).map(drop),
+                    Twice::Rows => judge(&histories, &records, &["by_int"]).map(drop),
+                    Twice::Anything => judge_repeating(&histories, &records),
+                };
+                judged.map_err(|why| format!("{why}\n{log}{}", pipe.log()))
+            });
+            assert!(pipe.log().contains("the copy goes on"), "{}", pipe.log());
+            assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+            log += &pipe.log();
+            log
+        }
+    }
+
+    /// At least once: from the first event of a key that was seen, each later one follows in order,
+    /// whatever comes again between them; the last is the history's.
+    fn judge_repeating(histories: &Histories, records: &[Record]) -> Result<(), String> {
+        let mut seen = Histories::new();
+        for record in records {
+            let Some(op) = record.op() else { continue };
+            let table = record.topic.rsplit('.').next().unwrap().to_owned();
+            let row = if op == "d" {
+                record.before()
+            } else {
+                record.after()
+            };
+            let version = Some(&row["version"]).filter(|_| op != "d");
+            let event = (op.to_owned(), version.and_then(Value::as_i64));
+            seen.entry((table, text(&row["id"])))
+                .or_default()
+                .push(event);
+        }
+        for (key, history) in histories {
+            let wrong = |events| Err(format!("{key:?}: {history:?} was seen as {events:?}"));
+            let gone = history.last().is_some_and(|(op, _)| op == "d");
+            let Some(events) = seen.remove(key) else {
+                if gone {
+                    continue;
+                }
+                return wrong(Vec::new());
+            };
+            let begun = history.iter().position(|event| event.1 == events[0].1);
+            let mut rest = events.iter();
+            let Some(begun) = begun else {
+                return wrong(events);
+            };
+            let follows = history[begun..]
+                .iter()
+                .all(|wanted| rest.any(|found| found.1 == wanted.1));
+            let last = events.last().map(|event| event.1);
+            if !follows || last != history.last().map(|event| event.1) {
+                return wrong(events);
+            }
+        }
+        match seen.first_key_value() {
+            Some((key, events)) => Err(format!("{key:?} never was, and was seen: {events:?}")),
+            None => Ok(()),
+        }
+    }
+
+    #[test]
+    fn truncated_meanwhile() {
+        let server = Postgres::shared(Version::Debian);
+        let it = Interrupted::new(server, "truncated");
+        let truncate = "INSERT INTO audit (tab, id, op) SELECT 'by_int', id, 'x' FROM by_int;
+             TRUNCATE by_int;
+             INSERT INTO by_int SELECT g, nextval('versions'), 'again'
+               FROM generate_series(1, 500) g";
+        it.run(&[truncate], Twice::Nothing);
+    }
+
+    #[test]
+    fn rewritten_meanwhile() {
+        let server = Postgres::shared(Version::Debian);
+        let it = Interrupted::new(server, "vacuumed");
+        let log = it.run(&["VACUUM FULL by_int"], Twice::Rows);
+        assert!(log.contains("the table was rewritten"), "{log}");
+        let it = Interrupted::new(server, "retyped");
+        let alter = "ALTER TABLE by_int ALTER pad TYPE varchar(100)";
+        let log = it.run(&[alter], Twice::Rows);
+        assert!(log.contains("the table was rewritten"), "{log}");
+    }
+
+    #[test]
+    fn altered_meanwhile() {
+        let server = Postgres::shared(Version::Debian);
+        let it = Interrupted::new(server, "altered");
+        let alter = "ALTER TABLE by_int ADD note text DEFAULT 'n'; ALTER TABLE by_text DROP pad;
+             ALTER TABLE by_text ADD pad text DEFAULT 'p'";
+        it.run(&[alter], Twice::Nothing);
+    }
+
+    #[test]
+    fn in_a_later_epoch() {
+        let server = Postgres::start(Version::Debian);
+        server.enter_epoch(1);
+        let it = Interrupted::new(&server, "epoch");
+        let log = it.run(&[], Twice::Rows);
+        assert!(log.contains("transaction ids have come round"), "{log}");
+    }
+
+    #[test]
+    fn by_a_statement_of_ones_own() {
+        let server = Postgres::shared(Version::Debian);
+        let mut it = Interrupted::new(server, "overridden");
+        it.connector = it
+            .connector
+            .with("snapshot.select.statement.overrides", "public.by_int")
+            .with(
+                "snapshot.select.statement.overrides.public.by_int",
+                "SELECT * FROM public.by_int ORDER BY id",
+            );
+        let log = it.run(&[], Twice::Rows);
+        assert!(log.contains("it is copied by one statement"), "{log}");
+    }
+
+    #[test]
+    fn at_least_once() {
+        let server = Postgres::shared(Version::Debian);
+        let mut it = Interrupted::new(server, "repeating");
+        it.connector = it.connector.with("exactly.once.support", "disabled");
+        it.worker = it.worker.with("exactly.once.source.support", "disabled");
+        it.run(&[], Twice::Anything);
+    }
+
+    /// Two tables over two connections into one partition, more than there is room for: each gets
+    /// its turn.
+    #[test]
+    fn connections_share_what_room_there_is() {
+        const ROWS: usize = 20_000;
+        let kafka = Kafka::shared(kafka::NEWEST);
+        let database = Postgres::shared(Version::Debian).database("shared_room");
+        for table in ["a", "b"] {
+            database.query(&format!(
+                "CREATE TABLE {table} (id int PRIMARY KEY, pad text);
+                 INSERT INTO {table} SELECT g, repeat(md5(g::text), 60)
+                   FROM generate_series(1, {ROWS}) g"
+            ));
+        }
+        let (worker, connector) = files(&database, kafka, database.server.port(), &["a", "b"]);
+        let connector = connector
+            .with("snapshot.max.threads", 2)
+            .with("transforms", "one")
+            .with(
+                "transforms.one.type",
+                "org.apache.kafka.connect.transforms.RegexRouter",
+            )
+            .with("transforms.one.regex", ".*")
+            .with("transforms.one.replacement", "shared_room");
+        let mut pipe = Penstock::standalone(&worker, &[&connector]);
+        let records = judge::read(
+            &kafka.bootstrap(),
+            "shared_room",
+            Format::Json,
+            2 * ROWS,
+            SOON,
+        );
+        let half = records.iter().take(ROWS);
+        let of_a = half
+            .filter(|record| record.source()["table"] == "a")
+            .count();
+        assert!((ROWS / 4..ROWS * 3 / 4).contains(&of_a), "{of_a} of {ROWS}");
+        assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
     }
 }

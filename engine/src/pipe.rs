@@ -64,6 +64,11 @@ const UNIX_TO_PG_US: i64 = 946_684_800_000_000;
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// A pipe that ran for so long has its failures forgiven.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
+/// How often in an hour a fence may turn out to be nobody's doing.
+const FORGIVEN_MAX: usize = 3;
+const FORGIVEN_WITHIN: Duration = Duration::from_secs(3600);
+/// How much longer than its wait between two looks a successor may take to get the slot.
+const LOOK_LONGER: Duration = Duration::from_secs(5);
 /// How long what was appended may take to be acknowledged when the pipe is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// How long a pipe that is told to stop may take to hear of it. One that waits for a peer does not
@@ -188,6 +193,7 @@ pub async fn run(
         states: Rc::new(States::new(&config.name)),
     };
     let mut works = false;
+    let mut forgiven = Vec::new();
     loop {
         let began = net::now();
         let attempt = attempt(&config, &shutdown, &status, &lasting).await;
@@ -202,6 +208,7 @@ pub async fn run(
             }
             Err(error) => error,
         };
+        let error = forgive_fence(&config, error, &mut forgiven, &lasting, &mut shutdown).await;
         works |= lasting.established.take();
         if !works {
             return Err(error);
@@ -237,6 +244,59 @@ pub async fn run(
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         }
     }
+}
+
+/// Whether there is another instance shows at the slot, which it takes when we let go of it. If
+/// nobody does, the fence was a broker's clock, or we stood still for longer than a transaction may
+/// last: then trying again mends it. Not for ever, since two that do not share a slot would fence
+/// each other in turn.
+async fn forgive_fence(
+    config: &Config,
+    mut error: Error,
+    forgiven: &mut Vec<Instant>,
+    lasting: &Lasting,
+    shutdown: &mut watch::Receiver<bool>,
+) -> Error {
+    forgiven.retain(|at| at.elapsed() < FORGIVEN_WITHIN);
+    if !error.fenced || forgiven.len() >= FORGIVEN_MAX || *shutdown.borrow() {
+        return error;
+    }
+    lasting.states.enter(State::WaitingForSlot);
+    tracing::warn!(
+        connector = config.name,
+        "{error}; looking whether anybody takes the slot"
+    );
+    // As long as a successor may take to look again.
+    let until = net::now() + config.source.slot_retry_delay + LOOK_LONGER;
+    while net::now() < until {
+        match slot_is_taken(config).await {
+            Ok(true) => return error,
+            // Whether there is anybody cannot be told: that is up to the next attempt.
+            Err(unreachable) if unreachable.retriable => break,
+            Err(_) => return error,
+            Ok(false) => {}
+        }
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            _ = shutdown.wait_for(|stop| *stop) => return error,
+        }
+    }
+    forgiven.push(net::now());
+    error.retriable = true;
+    error.why = format!(
+        "{}; but nobody has taken the slot, so the coordinator has ended our transaction by itself",
+        error.why
+    );
+    error
+}
+
+async fn slot_is_taken(config: &Config) -> Result<bool, Error> {
+    let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
+    let server = Server::ask(&mut client).await?;
+    let slot = catalog::slot(&mut client, &server, &config.source).await?;
+    client.close().await;
+    Ok(slot.is_some_and(|slot| slot.active_pid.is_some()))
 }
 
 /// Up to a quarter less, so that many pipes do not come back at once.
@@ -376,11 +436,10 @@ impl Pipe {
         let Self {
             client,
             server,
-            types,
             config,
             ..
         } = self;
-        let tables = catalog::captured_tables(client, types, &config.capture).await?;
+        let tables = catalog::captured_tables(client, &config.capture).await?;
         if tables.is_empty() {
             tracing::warn!(
                 connector = config.name,
@@ -391,7 +450,7 @@ impl Pipe {
         catalog::ensure_publication(client, server, source, capture, &tables).await?;
         let slot = self.free_slot().await?;
         self.set_replica_identities(&tables).await?;
-        self.binary = self.may_ask_for_binary(&tables);
+        self.binary = self.may_ask_for_binary(&tables).await?;
         // Behind the slot: a predecessor that still streamed from it has stored its last by now.
         let found = read_stored(&self.config, key).await?;
         let first = found.is_none();
@@ -416,7 +475,7 @@ impl Pipe {
                 }
             }
             Decision::Stream { from, .. } => {
-                // Thousands of tables are worth their memory.
+                // Thousands of names are worth their memory.
                 drop(tables);
                 if slot.is_none() {
                     let exported = Exported::create(&self.config.source, &self.server, false);
@@ -464,20 +523,36 @@ impl Pipe {
 
     /// Whether every captured column can be read in binary: the server sends all tables in one
     /// form, and text only for types that have no other. From PostgreSQL 14 on.
-    fn may_ask_for_binary(&self, tables: &[CapturedTable]) -> bool {
-        let own = &self.config.source.slot_stream_params;
-        self.server.version >= 140_000
-            && !own.iter().any(|(name, _)| name == "binary")
-            && tables
+    async fn may_ask_for_binary(&mut self, captured: &[CapturedTable]) -> Result<bool, Error> {
+        let Self {
+            client,
+            server,
+            types,
+            config,
+            ..
+        } = self;
+        let own = &config.source.slot_stream_params;
+        if server.version < 140_000 || own.iter().any(|(name, _)| name == "binary") {
+            return Ok(false);
+        }
+        for captured in captured.chunks(catalog::TABLES_AT_ONCE) {
+            let oids: Vec<u32> = captured.iter().map(|table| table.oid).collect();
+            let tables = catalog::tables(client, types, &oids).await?;
+            if !tables
                 .iter()
-                .all(|captured| tables::reads_binary(&captured.table, &self.config))
+                .all(|table| tables::reads_binary(table, config))
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// `replica.identity.autoset.values`. What the server refuses is logged: the table is captured
     /// as it is.
     async fn set_replica_identities(&mut self, tables: &[CapturedTable]) -> Result<(), Error> {
-        for CapturedTable { table, .. } in tables {
-            let name = format!("{}.{}", table.schema, table.name);
+        for table in tables {
+            let name = table.full_name();
             let rules = &self.config.source.replica_identities;
             let Some((_, identity)) = rules.iter().find(|(of, _)| of.is_match(&name)) else {
                 continue;
@@ -490,11 +565,8 @@ impl Pipe {
                     format!("USING INDEX {}", quote_identifier(index))
                 }
             };
-            let statement = format!(
-                "ALTER TABLE {}.{} REPLICA IDENTITY {identity}",
-                quote_identifier(&table.schema),
-                quote_identifier(&table.name)
-            );
+            let table = table.quoted();
+            let statement = format!("ALTER TABLE {table} REPLICA IDENTITY {identity}");
             match self.client.simple_query(&statement).await {
                 Ok(_) => tracing::info!(table = name, identity, "replica identity is set"),
                 Err(error) if error.code().is_some() => {
@@ -635,9 +707,9 @@ impl Pipe {
         exported.client.close().await;
         let chosen: Vec<CapturedTable> = tables
             .into_iter()
-            .filter(|CapturedTable { table, .. }| {
-                let name = format!("{}.{}", table.schema, table.name);
-                self.config.capture.snapshot_tables.accepts(&name)
+            .filter(|table| {
+                let wanted = &self.config.capture.snapshot_tables;
+                wanted.accepts(&table.full_name())
             })
             .collect();
         if let Some(mut from) = catch_up.filter(|_| !mutant::is(Mutant::SkipCatchUp)) {
@@ -655,7 +727,7 @@ impl Pipe {
                 let begun = copied.finished.contains(oid) || copied.begun(*oid).is_some();
                 copied.first && certain && (!begun || mutant::is(Mutant::LeaveOutBegun))
             };
-            let oids = chosen.iter().map(|chosen| chosen.table.oid);
+            let oids = chosen.iter().map(|chosen| chosen.oid);
             let awaited = oids.filter(unknown).collect();
             if from.lsn < lsn {
                 tracing::info!(from = %from.lsn, to = %lsn, "catching up before the snapshot");
@@ -668,15 +740,14 @@ impl Pipe {
             }
         }
         self.enter(Phase::Snapshot);
-        for CapturedTable { table, rows, .. } in &chosen {
+        for table in &chosen {
             self.draft.tables.push(TableStatus {
-                name: format!("{}.{}", table.schema, table.name),
-                estimate: rows.unwrap_or_default(),
+                name: table.full_name(),
+                estimate: table.rows.unwrap_or_default(),
                 done: copied.finished.contains(&table.oid),
                 ..TableStatus::default()
             });
         }
-        let chosen = chosen.into_iter().map(|chosen| chosen.table).collect();
         let started = net::now();
         if !copying::run(self, clients, chosen, seen, copied).await? {
             return Ok(None);
@@ -897,13 +968,11 @@ impl Exported {
         client: &mut Client,
         tables: &[CapturedTable],
     ) -> Result<copying::Seen, PgError> {
-        for CapturedTable { table, .. } in tables {
-            let (schema, name) = (
-                quote_identifier(&table.schema),
-                quote_identifier(&table.name),
-            );
+        for tables in tables.chunks(catalog::TABLES_AT_ONCE) {
+            let names: Vec<String> = tables.iter().map(CapturedTable::quoted).collect();
+            let names = names.join(", ");
             client
-                .simple_query(&format!("LOCK TABLE {schema}.{name} IN ACCESS SHARE MODE"))
+                .simple_query(&format!("LOCK TABLE {names} IN ACCESS SHARE MODE"))
                 .await?;
         }
         let rows = client
@@ -1055,6 +1124,7 @@ impl From<PgError> for Error {
             why: error.fault.to_string(),
             remedy,
             retriable,
+            fenced: false,
         }
     }
 }
@@ -1062,6 +1132,7 @@ impl From<PgError> for Error {
 impl From<produce::Error> for Error {
     fn from(error: produce::Error) -> Self {
         let retriable = error.retriable();
+        let fenced = matches!(error, produce::Error::Fenced { .. });
         let blame = match error {
             produce::Error::Configuration { .. } => Blame::Configuration,
             produce::Error::RecordTooLarge { .. } => Blame::Data,
@@ -1073,6 +1144,7 @@ impl From<produce::Error> for Error {
             why: error.to_string(),
             remedy: None,
             retriable,
+            fenced,
         }
     }
 }
@@ -1092,6 +1164,7 @@ impl From<RegistryError> for Error {
             why: error.to_string(),
             remedy,
             retriable,
+            fenced: false,
         }
     }
 }

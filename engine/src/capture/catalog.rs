@@ -205,10 +205,14 @@ impl Fields {
 }
 
 /// A table that is captured.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapturedTable {
-    /// As the catalogue has it now; generated columns included, which the stream does not carry.
-    pub table: Table,
+    /// Its oid.
+    pub oid: u32,
+    /// The schema's name, unquoted.
+    pub schema: String,
+    /// The table's name, unquoted.
+    pub name: String,
     /// A partitioned table: its rows are in its partitions.
     pub partitioned: bool,
     /// A partition of another table.
@@ -221,29 +225,33 @@ pub struct CapturedTable {
     pub bytes: u64,
 }
 
-/// Tables whose columns are asked for in one query.
-const TABLES_AT_ONCE: usize = 250;
+impl CapturedTable {
+    /// `schema.table`, as filters and people write it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Quoted, as statements have it.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        let (schema, name) = (quote_identifier(&self.schema), quote_identifier(&self.name));
+        format!("{schema}.{name}")
+    }
+}
+
+/// Tables whose columns are asked for in one query: an answer takes many times the memory of what
+/// is kept of it, and of ten thousand tables the definitions are not kept at all.
+pub const TABLES_AT_ONCE: usize = 100;
 
 /// The tables that `capture`'s filters let through, in the order of the snapshot: by the list of
 /// included tables, each pattern's matches by name; without a list by name.
 ///
-/// `types` learns the types of their columns.
-///
 /// Errors: [`PgError`].
 pub async fn captured_tables(
     client: &mut Client,
-    types: &mut Types,
     capture: &Capture,
 ) -> Result<Vec<CapturedTable>, PgError> {
-    struct Found {
-        oid: u32,
-        name: String,
-        partitioned: bool,
-        partition: bool,
-        unlogged: bool,
-        rows: Option<u64>,
-        bytes: u64,
-    }
     // Rows by the density that ANALYZE or VACUUM last saw, and the size of now. A partitioned
     // table's are those of its leaves, if every one of them is known.
     let rows = client
@@ -279,13 +287,14 @@ pub async fn captured_tables(
     for row in rows {
         let mut fields = Fields::new(row);
         let oid = fields.parse().unwrap_or(0);
-        let (schema, table) = (fields.text(), fields.text());
-        if !capture.tables.accepts(&schema, &table) {
+        let (schema, name) = (fields.text(), fields.text());
+        if !capture.tables.accepts(&schema, &name) {
             continue;
         }
-        found.push(Found {
+        found.push(CapturedTable {
             oid,
-            name: format!("{schema}.{table}"),
+            schema,
+            name,
             partitioned: fields.flag(),
             partition: fields.flag(),
             unlogged: fields.flag(),
@@ -293,40 +302,15 @@ pub async fn captured_tables(
             bytes: fields.parse().unwrap_or(0),
         });
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.sort_by_cached_key(CapturedTable::full_name);
     if let Filter::Include(patterns) = &capture.tables.tables {
-        let place = |name: &str| patterns.iter().position(|pattern| pattern.is_match(name));
-        found.sort_by_cached_key(|found| place(&found.name));
+        let place = |table: &CapturedTable| {
+            let name = table.full_name();
+            patterns.iter().position(|pattern| pattern.is_match(&name))
+        };
+        found.sort_by_cached_key(place);
     }
-    let oids: Vec<u32> = found.iter().map(|found| found.oid).collect();
-    let mut tables: HashMap<u32, Table> = HashMap::with_capacity(oids.len());
-    // An answer takes many times the memory of what is kept of it.
-    for oids in oids.chunks(TABLES_AT_ONCE) {
-        let known = self::tables(client, types, oids).await?;
-        tables.extend(known.into_iter().map(|table| (table.oid, table)));
-    }
-    // A table that was dropped between the two questions is in one answer only.
-    let captured = found.into_iter().filter_map(|found| {
-        let Found {
-            oid,
-            partitioned,
-            partition,
-            unlogged,
-            rows,
-            bytes,
-            ..
-        } = found;
-        let table = tables.remove(&oid)?;
-        Some(CapturedTable {
-            table,
-            partitioned,
-            partition,
-            unlogged,
-            rows,
-            bytes,
-        })
-    });
-    Ok(captured.collect())
+    Ok(found)
 }
 
 /// A file of rows that a table's snapshot reads: the table itself, or a partition.
@@ -801,10 +785,9 @@ pub async fn ensure_publication(
     }
 
     // What can be published at all: partitioned tables from 13 on.
-    let publishable: Vec<&Table> = tables
+    let publishable: Vec<&CapturedTable> = tables
         .iter()
         .filter(|table| !table.unlogged && (!table.partitioned || server.version >= 130_000))
-        .map(|table| &table.table)
         .collect();
     if publishable.is_empty() {
         return Err(fail(Setup::NoTables {
@@ -813,13 +796,7 @@ pub async fn ensure_publication(
     }
     let list = publishable
         .iter()
-        .map(|table| {
-            let (schema, table) = (
-                quote_identifier(&table.schema),
-                quote_identifier(&table.name),
-            );
-            format!("{schema}.{table}")
-        })
+        .map(|table| table.quoted())
         .collect::<Vec<_>>()
         .join(", ");
     if all_tables.is_none() {

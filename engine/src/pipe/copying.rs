@@ -26,17 +26,18 @@ use pgwire::session::Event;
 use tokio::time::Instant;
 
 use super::error::{Blame, Error};
+use super::keeper::Keeper;
 use super::outlet::{Outlet, RowEvent};
-use super::tables::{Captured, prepare};
+use super::tables::{Captured, compile, topic_of};
 use super::unsent::{Unsent, Why, key_of};
 use super::{Pipe, STOP_WITHIN};
-use crate::capture::catalog::{self, HeapOf};
+use crate::capture::catalog::{self, CapturedTable, HeapOf, Server};
 use crate::capture::client::Client;
 use crate::capture::error::PgError;
 use crate::capture::inbox::Inbox;
 use crate::capture::relations::Table;
 use crate::capture::row::{Cell, Row, RowIndex};
-use crate::config::Operation;
+use crate::config::{Config, Operation};
 use crate::encode::envelope::{SnapshotMark, SourceBlock};
 use crate::encode::plan::Phase;
 use crate::mutant::{self, Mutant};
@@ -71,11 +72,18 @@ pub(super) const SETTINGS: &str =
 
 /// A table of the snapshot.
 struct Part {
+    oid: u32,
+    name: String,
+    finished: bool,
+    /// From shortly before its first row is read until its last one is sent.
+    reading: Option<Box<Reading>>,
+}
+
+/// A table that is being copied, or is about to be.
+struct Reading {
     /// Taken when it is begun.
     table: Option<Table>,
     captured: Option<Captured>,
-    oid: u32,
-    name: String,
     /// The server has a binary form of every type.
     binary: bool,
     /// What is stored of it from its beginning on; taken then.
@@ -89,7 +97,6 @@ struct Part {
     /// The row that was read last, if nothing followed it in its piece.
     held: Option<Held>,
     started: Option<Instant>,
-    finished: bool,
 }
 
 /// What one COPY reads.
@@ -153,6 +160,8 @@ struct Copy {
     open: usize,
     seen: Seen,
     copied: Copied,
+    /// The place of `seen.view` in `copied.views`.
+    view: usize,
     readers: Vec<Reader>,
     /// The last row of the table that ended last.
     finale: Option<(usize, Held)>,
@@ -166,53 +175,29 @@ struct Copy {
     waiting: Option<(u64, Copied)>,
 }
 
-/// What a table is cut by.
-struct Cutting {
-    /// Without `overrides`, and by tids where that can be.
-    heaps: Vec<HeapOf>,
-    /// Changes of partitions are told as the table's.
-    via_root: bool,
-    /// A standby's snapshots do not list what they do not see.
-    in_recovery: bool,
-    /// Ranges of tids are found without reading what is before them: PostgreSQL 14.
-    by_range: bool,
-}
-
 /// Copies `tables` over `clients`, which see them as `seen` says, and of which `copied` was sent
 /// before. The producer has acknowledged every row when this returns. `false`: the pipe was told to
 /// stop before the end.
 pub(super) async fn run(
     pipe: &mut Pipe,
-    mut clients: Vec<Client>,
-    tables: Vec<Table>,
+    clients: Vec<Client>,
+    tables: Vec<CapturedTable>,
     seen: Seen,
     mut copied: Copied,
 ) -> Result<bool, Error> {
-    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-    let cutting = Cutting {
-        heaps: catalog::heaps(&mut clients[0], &oids).await?,
-        via_root: pipe.config.source.publish_via_partition_root && pipe.server.version >= 130_000,
-        in_recovery: pipe.server.in_recovery,
-        by_range: pipe.server.version >= 140_000,
-    };
     copied.inside = None;
     if !copied.begun.is_empty() || !copied.finished.is_empty() {
         let (finished, begun) = (copied.finished.len(), copied.begun.len());
         tracing::info!(finished, begun, "the copy goes on where it was interrupted");
     }
     let view = copied.enter(&seen.view);
-    let mut parts = Vec::with_capacity(tables.len());
-    for table in tables {
-        parts.push(part(
-            pipe,
-            table,
-            &cutting,
-            &mut copied,
-            view,
-            &seen,
-            clients.len(),
-        ));
-    }
+    let part = |table: CapturedTable| Part {
+        oid: table.oid,
+        name: table.full_name(),
+        finished: copied.finished.contains(&table.oid),
+        reading: None,
+    };
+    let parts = tables.into_iter().map(part).collect();
     // The connections share what there is for one stream.
     let received = pipe.config.budget.received / clients.len().max(1);
     let room = INBOX_BYTES.min(received / 4);
@@ -228,6 +213,7 @@ pub(super) async fn run(
         open: 0,
         seen,
         copied,
+        view,
         readers: clients.into_iter().map(reader).collect(),
         finale: None,
         unrouted: None,
@@ -244,14 +230,16 @@ pub(super) async fn run(
         // Rows that were seen without it would be forgotten by the next start.
         pipe.drain().await?;
     }
-    loop {
+    for turn in 0_usize.. {
         let busy = copy.assign(pipe).await?;
         if !busy {
             break;
         }
         pipe.outlet.set_clock();
         let mut ended = false;
+        // Where the producer is what they wait for, who comes first gets what room there is.
         for at in 0..copy.readers.len() {
+            let at = (at + turn) % copy.readers.len();
             ended |= copy.rows(pipe, at)?;
             while let Some(unrouted) = copy.unrouted.take() {
                 copy.route(pipe, unrouted).await?;
@@ -263,7 +251,7 @@ pub(super) async fn run(
             return Ok(false);
         }
         copy.publish(pipe);
-        copy.store(pipe)?;
+        copy.store(&mut pipe.keeper, &mut pipe.outlet, &pipe.config)?;
         if !ended {
             copy.wait(pipe).await?;
         }
@@ -282,137 +270,6 @@ pub(super) async fn run(
     pipe.keeper.put_snapshot(&mut pipe.outlet, done, None)?;
     pipe.drain().await?;
     Ok(true)
-}
-
-/// What is left to do of a table.
-fn part(
-    pipe: &Pipe,
-    table: Table,
-    cutting: &Cutting,
-    copied: &mut Copied,
-    view: usize,
-    seen: &Seen,
-    connections: usize,
-) -> Part {
-    let (oid, name) = (table.oid, format!("{}.{}", table.schema, table.name));
-    let heaps: Vec<&HeapOf> = cutting
-        .heaps
-        .iter()
-        .filter(|heap| heap.table == oid)
-        .collect();
-    let mut part = Part {
-        table: Some(table),
-        captured: None,
-        oid,
-        binary: heaps.iter().all(|heap| heap.binary),
-        name,
-        entry: None,
-        pieces: VecDeque::new(),
-        active: 0,
-        seen: false,
-        held: None,
-        started: None,
-        finished: copied.finished.contains(&oid),
-    };
-    if part.finished {
-        return part;
-    }
-    let statement = pipe.config.capture.snapshot_overrides.get(&part.name);
-    let whole = statement.is_some() || heaps.is_empty() || !heaps.iter().all(|heap| heap.by_tid);
-    let before = copied.begun(oid).cloned();
-    part.seen = before.is_some();
-    if whole {
-        if before.is_some() {
-            tracing::warn!(
-                table = part.name,
-                "the copy of this table was interrupted, and it is copied by one statement: all \
-                 its rows are sent again"
-            );
-        }
-        let from = match (statement, &part.table) {
-            (Some(statement), _) => format!("({statement}) AS overridden"),
-            (None, Some(table)) => qualified(&table.schema, &table.name),
-            (None, None) => String::new(),
-        };
-        part.entry = Some(Begun {
-            table: oid,
-            ..Begun::default()
-        });
-        part.pieces.push_back(Piece {
-            heap: None,
-            from,
-            condition: None,
-            at: 0,
-            to: None,
-        });
-        return part;
-    }
-    let mut now = Begun {
-        table: oid,
-        lacks: before.as_ref().is_some_and(|before| before.lacks),
-        heaps: Vec::with_capacity(heaps.len()),
-    };
-    for (at, heap) in heaps.into_iter().enumerate() {
-        let known = before
-            .iter()
-            .flat_map(|before| &before.heaps)
-            .find(|known| known.oid == heap.oid);
-        let mut entry = Heap {
-            oid: heap.oid,
-            filenode: heap.filenode,
-            view,
-            ..Heap::default()
-        };
-        let mut condition = None;
-        let mut again = Vec::new();
-        match known {
-            Some(known)
-                if known.filenode == heap.filenode || mutant::is(Mutant::CopyForgetsFile) =>
-            {
-                entry = known.clone();
-                let told = (cutting.via_root || heap.oid == oid) && !cutting.in_recovery;
-                condition = unchanged(copied, known, seen, told, &part.name);
-                if now.lacks && mutant::is(Mutant::CopyForgetsMoved) {
-                    condition = None;
-                } else if now.lacks {
-                    // The changed row lies anywhere by now, also where all was sent.
-                    let changed = condition.take().map(|seen| format!("NOT ({seen})"));
-                    again = known
-                        .done
-                        .parts()
-                        .map(|part| (part, changed.clone()))
-                        .collect();
-                }
-            }
-            Some(_) => tracing::warn!(
-                table = part.name,
-                heap = heap.name,
-                "the table was rewritten while its copy was interrupted: all its rows are sent \
-                 again"
-            ),
-            None => {}
-        }
-        let pieces = cut(
-            &entry,
-            heap.blocks,
-            if cutting.by_range { connections } else { 1 },
-        );
-        let pieces = pieces.into_iter().map(|piece| (piece, condition.clone()));
-        let again = again
-            .into_iter()
-            .map(|((from, to), changed)| ((from, Some(to)), changed));
-        part.pieces
-            .extend(pieces.chain(again).map(|((from, to), condition)| Piece {
-                heap: Some(at),
-                from: format!("ONLY {}", qualified(&heap.schema, &heap.name)),
-                condition,
-                at: from,
-                to,
-            }));
-        now.heaps.push(entry);
-    }
-    part.entry = Some(now);
-    part
 }
 
 /// What keeps rows out that changed since the table was begun: they came with the stream. None:
@@ -468,7 +325,7 @@ impl Copy {
         let mut busy = false;
         for at in 0..self.readers.len() {
             if self.readers[at].work.is_none()
-                && let Some((part, piece)) = self.next_piece(pipe)?
+                && let Some((part, piece)) = self.next_piece(pipe).await?
             {
                 self.begin(pipe, at, part, piece).await?;
             }
@@ -478,19 +335,186 @@ impl Copy {
     }
 
     /// The next piece; tables that have none are finished on the way.
-    fn next_piece(&mut self, pipe: &mut Pipe) -> Result<Option<(usize, Piece)>, Error> {
+    async fn next_piece(&mut self, pipe: &mut Pipe) -> Result<Option<(usize, Piece)>, Error> {
         while self.parts.get(self.open).is_some_and(|part| part.finished) {
             self.open += 1;
         }
         for at in self.open..self.parts.len() {
-            if let Some(piece) = self.parts[at].pieces.pop_front() {
+            if self.parts[at].finished {
+                continue;
+            }
+            if self.parts[at].reading.is_none() {
+                self.look_ahead(pipe, at).await?;
+            }
+            let reading = self.parts[at].reading.as_mut();
+            let Some(reading) = reading else {
+                return Err(unexpected("a table that is gone, although it is locked"));
+            };
+            if let Some(piece) = reading.pieces.pop_front() {
                 return Ok(Some((at, piece)));
             }
-            if self.parts[at].active == 0 && !self.parts[at].finished {
+            if reading.active == 0 {
                 self.end_table(pipe, at)?;
             }
         }
         Ok(None)
+    }
+
+    /// Asks the catalogue for the table at `from` and some behind it, and has their topics looked
+    /// up or created together: one by one, thousands of tables take many minutes. They are locked,
+    /// so they stay as they are found.
+    async fn look_ahead(&mut self, pipe: &mut Pipe, from: usize) -> Result<(), Error> {
+        let Pipe {
+            client,
+            server,
+            types,
+            config,
+            outlet,
+            keeper,
+            ..
+        } = pipe;
+        let ahead = (from..self.parts.len()).filter(|&at| {
+            let part = &self.parts[at];
+            !part.finished && part.reading.is_none()
+        });
+        let ahead: Vec<usize> = ahead.take(catalog::TABLES_AT_ONCE).collect();
+        let oids: Vec<u32> = ahead.iter().map(|&at| self.parts[at].oid).collect();
+        let ask = async {
+            let tables = catalog::tables(client, types, &oids).await?;
+            Ok((tables, catalog::heaps(client, &oids).await?))
+        };
+        let (mut tables, heaps) = self.meanwhile(ask, keeper, outlet, config).await?;
+        for at in ahead {
+            let oid = self.parts[at].oid;
+            let Some(found) = tables.iter().position(|table| table.oid == oid) else {
+                continue;
+            };
+            let table = tables.swap_remove(found);
+            if let Some(topic) = topic_of(&table, config) {
+                outlet.announce(&topic);
+            }
+            let heaps: Vec<&HeapOf> = heaps.iter().filter(|heap| heap.table == oid).collect();
+            let reading = self.reading(config, server, table, &self.parts[at].name, &heaps);
+            self.parts[at].reading = Some(Box::new(reading));
+        }
+        Ok(())
+    }
+
+    /// What is left to do of a table.
+    fn reading(
+        &self,
+        config: &Config,
+        server: &Server,
+        table: Table,
+        name: &str,
+        heaps: &[&HeapOf],
+    ) -> Reading {
+        let oid = table.oid;
+        let statement = config.capture.snapshot_overrides.get(name);
+        let whole =
+            statement.is_some() || heaps.is_empty() || !heaps.iter().all(|heap| heap.by_tid);
+        let before = self.copied.begun.iter().find(|begun| begun.table == oid);
+        let mut reading = Reading {
+            captured: None,
+            binary: heaps.iter().all(|heap| heap.binary),
+            entry: None,
+            pieces: VecDeque::new(),
+            active: 0,
+            seen: before.is_some(),
+            held: None,
+            started: None,
+            table: None,
+        };
+        let mut now = Begun {
+            table: oid,
+            ..Begun::default()
+        };
+        if whole {
+            if before.is_some() {
+                tracing::warn!(
+                    table = name,
+                    "the copy of this table was interrupted, and it is copied by one statement: \
+                     all its rows are sent again"
+                );
+            }
+            reading.pieces.push_back(Piece {
+                heap: None,
+                from: match statement {
+                    Some(statement) => format!("({statement}) AS overridden"),
+                    None => qualified(&table.schema, &table.name),
+                },
+                condition: None,
+                at: 0,
+                to: None,
+            });
+            reading.table = Some(table);
+            reading.entry = Some(now);
+            return reading;
+        }
+        reading.table = Some(table);
+        now.lacks = before.is_some_and(|before| before.lacks);
+        let via_root = config.source.publish_via_partition_root && server.version >= 130_000;
+        // Ranges of tids are found without reading what is before them: PostgreSQL 14.
+        let connections = match server.version {
+            140_000.. => self.readers.len(),
+            _ => 1,
+        };
+        for (at, heap) in heaps.iter().enumerate() {
+            let known = before
+                .iter()
+                .flat_map(|before| &before.heaps)
+                .find(|known| known.oid == heap.oid);
+            let mut entry = Heap {
+                oid: heap.oid,
+                filenode: heap.filenode,
+                view: self.view,
+                ..Heap::default()
+            };
+            let mut condition = None;
+            let mut again = Vec::new();
+            match known {
+                Some(known)
+                    if known.filenode == heap.filenode || mutant::is(Mutant::CopyForgetsFile) =>
+                {
+                    entry = known.clone();
+                    // A standby's snapshots do not list what they do not see.
+                    let told = (via_root || heap.oid == oid) && !server.in_recovery;
+                    condition = unchanged(&self.copied, known, &self.seen, told, name);
+                    if now.lacks && mutant::is(Mutant::CopyForgetsMoved) {
+                        condition = None;
+                    } else if now.lacks {
+                        // The changed row lies anywhere by now, also where all was sent.
+                        let changed = condition.take().map(|seen| format!("NOT ({seen})"));
+                        let parts = known.done.parts();
+                        again = parts.map(|part| (part, changed.clone())).collect();
+                    }
+                }
+                Some(_) => tracing::warn!(
+                    table = name,
+                    heap = heap.name,
+                    "the table was rewritten while its copy was interrupted: all its rows are \
+                     sent again"
+                ),
+                None => {}
+            }
+            let pieces = cut(&entry, heap.blocks, connections).into_iter();
+            let pieces = pieces.map(|piece| (piece, condition.clone()));
+            let again = again
+                .into_iter()
+                .map(|((from, to), changed)| ((from, Some(to)), changed));
+            for ((from, to), condition) in pieces.chain(again) {
+                reading.pieces.push_back(Piece {
+                    heap: Some(at),
+                    from: format!("ONLY {}", qualified(&heap.schema, &heap.name)),
+                    condition,
+                    at: from,
+                    to,
+                });
+            }
+            now.heaps.push(entry);
+        }
+        reading.entry = Some(now);
+        reading
     }
 
     /// Sends the statement of a piece.
@@ -501,30 +525,38 @@ impl Copy {
         at: usize,
         piece: Piece,
     ) -> Result<(), Error> {
-        let part = &mut self.parts[at];
-        if let Some(table) = part.table.take() {
+        let table = self.reading_of(at)?.table.take();
+        if let Some(table) = table {
             let Pipe {
                 registry,
                 outlet,
                 config,
+                keeper,
                 ..
             } = &mut *pipe;
-            part.captured = Some(prepare(Phase::Copy, table, registry, outlet, config).await?);
-            part.started = Some(net::now());
+            let compiling = compile(Phase::Copy, table, registry, config);
+            let compiled = self.meanwhile(compiling, keeper, outlet, config).await?;
+            compiled.tell_if_keyless();
+            let topic = outlet.topic(compiled.topic()).await?;
+            let reading = self.reading_of(at)?;
+            reading.captured = Some(compiled.captured(topic));
+            reading.started = Some(net::now());
             pipe.established.set(true);
         }
-        let Some(captured) = &part.captured else {
-            return Err(unexpected("a table that was not prepared"));
-        };
-        if let Some(entry) = part.entry.take() {
-            match self.copied.begun(part.oid) {
+        let entry = self.reading_of(at)?.entry.take();
+        if let Some(entry) = entry {
+            match self.copied.begun(entry.table) {
                 Some(before) => *before = entry,
                 None => self.copied.begun.push(entry),
             }
         }
-        let binary = part.binary && captured.encoder.reads_binary();
+        let reading = self.reading_of(at)?;
+        let Some(captured) = &reading.captured else {
+            return Err(unexpected("a table that was not prepared"));
+        };
+        let binary = reading.binary && captured.encoder.reads_binary();
         let statement = statement(pipe, &captured.table, &piece, binary);
-        part.active += 1;
+        reading.active += 1;
         let reader = &mut self.readers[reader];
         reader.client.begin(&statement).await?;
         reader.work = Some(Work {
@@ -537,6 +569,12 @@ impl Copy {
             ordered: true,
         });
         Ok(())
+    }
+
+    /// The table at `part`, which is being copied.
+    fn reading_of(&mut self, part: usize) -> Result<&mut Reading, Error> {
+        let reading = self.parts[part].reading.as_deref_mut();
+        reading.ok_or_else(|| unexpected("a table that is not being copied"))
     }
 
     /// Sends the rows of one connection that have arrived. `true`: its piece is finished.
@@ -586,7 +624,8 @@ impl Copy {
             match event {
                 Event::CopyData(body) => {
                     let body = consumed - body.len()..consumed;
-                    let Some(follows) = follows(&inbox.bytes()[consumed..], work.binary) else {
+                    let rest = &inbox.bytes()[consumed..];
+                    let Some(follows) = follows(rest, work.binary, self.received) else {
                         break false;
                     };
                     if !take_row(&mut index, &mut inbox.bytes_mut()[body.clone()], work)? {
@@ -601,16 +640,18 @@ impl Copy {
                     };
                     // What was set aside before is no last row.
                     let at = work.part;
-                    if self.parts[at].held.is_some() || self.finale.is_some() {
+                    if self.finale.is_some() || self.reading_of(at)?.held.is_some() {
                         self.release_before(pipe, at)?;
                     }
-                    let part = &mut self.parts[at];
-                    let first = !std::mem::replace(&mut part.seen, true);
+                    let Some(reading) = &mut self.parts[at].reading else {
+                        return Err(unexpected("a row of another table"));
+                    };
+                    let first = !std::mem::replace(&mut reading.seen, true);
                     if let Some(tid) = tid {
                         work.ordered &= tid >= work.piece.at;
                         work.piece.at = tid + 1;
                     }
-                    let Some(captured) = &part.captured else {
+                    let Some(captured) = &reading.captured else {
                         return Err(unexpected("a row of another table"));
                     };
                     let inbox = &self.readers[reader].inbox;
@@ -634,7 +675,7 @@ impl Copy {
                         emit(&mut pipe.outlet, captured, &self.seen.position, row, mark)?;
                     } else {
                         let done = tid.zip(work.piece.heap);
-                        part.held = Some(Held {
+                        reading.held = Some(Held {
                             row: inbox.bytes()[body].to_vec(),
                             index: std::mem::take(&mut index),
                             first,
@@ -674,7 +715,8 @@ impl Copy {
     /// Makes it known where a row goes, and sends it there.
     async fn route(&mut self, pipe: &mut Pipe, unrouted: Unrouted) -> Result<(), Error> {
         let Unrouted { part, place, row } = unrouted;
-        let Some(captured) = &mut self.parts[part].captured else {
+        let position = self.seen.position;
+        let Some(captured) = &mut self.reading_of(part)?.captured else {
             return Err(unexpected("a row of another table"));
         };
         let Pipe {
@@ -688,7 +730,7 @@ impl Copy {
             .await?;
         if let Some((row, index, mark)) = row {
             let row = index.row(&row);
-            emit(outlet, captured, &self.seen.position, row, mark)?;
+            emit(outlet, captured, &position, row, mark)?;
         }
         Ok(())
     }
@@ -707,7 +749,8 @@ impl Copy {
         };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let large = length > self.received && inbox.bytes().len() >= HEAD.min(self.received);
-        let Some(table) = &self.parts[work.part].captured else {
+        let reading = self.parts[work.part].reading.as_ref();
+        let Some(table) = reading.and_then(|reading| reading.captured.as_ref()) else {
             return Ok(false);
         };
         if Tag(tag) != Tag::COPY_DATA || !large {
@@ -733,9 +776,10 @@ impl Copy {
 
     /// What a piece has done is noted; the last piece of a table ends it.
     fn end_piece(&mut self, pipe: &mut Pipe, work: Work) -> Result<(), Error> {
-        let part = &mut self.parts[work.part];
-        part.active -= 1;
-        let held = part.held.as_ref().and_then(|held| held.done);
+        let reading = self.reading_of(work.part)?;
+        reading.active -= 1;
+        let done = reading.active == 0 && reading.pieces.is_empty();
+        let held = reading.held.as_ref().and_then(|held| held.done);
         // The row that is set aside is the piece's own: what is behind it is done with it.
         let held = held.is_some_and(|(heap, tid, to)| {
             (Some(heap), tid, to) == (work.piece.heap, work.piece.at, work.piece.to)
@@ -745,8 +789,9 @@ impl Copy {
         } else {
             work.piece.to
         };
-        note(&mut self.copied, part.oid, work.piece.heap, work.from, to);
-        if part.active == 0 && part.pieces.is_empty() {
+        let oid = self.parts[work.part].oid;
+        note(&mut self.copied, oid, work.piece.heap, work.from, to);
+        if done {
             self.end_table(pipe, work.part)?;
         }
         Ok(())
@@ -754,10 +799,10 @@ impl Copy {
 
     /// All rows of a table are read. The last one stays set aside, since it may be the last of all.
     fn end_table(&mut self, pipe: &mut Pipe, at: usize) -> Result<(), Error> {
-        let part = &mut self.parts[at];
-        part.finished = true;
-        let (name, started) = (part.name.clone(), part.started);
-        match part.held.take() {
+        self.parts[at].finished = true;
+        let reading = self.reading_of(at)?;
+        let (held, started) = (reading.held.take(), reading.started);
+        match held {
             Some(held) => {
                 let before = self.finale.replace((at, held));
                 if let Some((before, held)) = before {
@@ -765,7 +810,7 @@ impl Copy {
                 }
             }
             None => {
-                part.captured = None;
+                self.parts[at].reading = None;
                 self.copied.finish(self.parts[at].oid);
             }
         }
@@ -775,7 +820,7 @@ impl Copy {
         });
         if let Some(started) = started {
             tracing::info!(
-                table = name,
+                table = self.parts[at].name,
                 rows,
                 seconds = started.elapsed().as_secs_f64(),
                 "snapshot of the table is read"
@@ -789,7 +834,7 @@ impl Copy {
         if let Some((part, held)) = self.finale.take() {
             self.release(pipe, part, held, SnapshotMark::LastInDataCollection)?;
         }
-        if let Some(held) = self.parts[at].held.take() {
+        if let Some(held) = self.reading_of(at)?.held.take() {
             let mark = mark(at, held.first);
             self.release(pipe, at, held, mark)?;
         }
@@ -807,17 +852,18 @@ impl Copy {
             SnapshotMark::First if place != SnapshotMark::Last => SnapshotMark::First,
             _ => place,
         };
-        let part = &self.parts[at];
-        if let Some(captured) = &part.captured {
+        let position = self.seen.position;
+        if let Some(captured) = &self.reading_of(at)?.captured {
             let row = held.index.row(&held.row);
-            emit(&mut pipe.outlet, captured, &self.seen.position, row, mark)?;
+            emit(&mut pipe.outlet, captured, &position, row, mark)?;
         }
+        let part = &mut self.parts[at];
         if let Some((heap, tid, to)) = held.done {
             note(&mut self.copied, part.oid, Some(heap), tid, to);
         }
         if part.finished {
             self.copied.finish(part.oid);
-            self.parts[at].captured = None;
+            part.reading = None;
         }
         Ok(())
     }
@@ -847,11 +893,15 @@ impl Copy {
 
     /// Stores what is copied, when it is time: in the transaction of its rows, or behind their
     /// acknowledgement.
-    fn store(&mut self, pipe: &mut Pipe) -> Result<(), Error> {
+    fn store(
+        &mut self,
+        keeper: &mut Keeper,
+        outlet: &mut Outlet,
+        config: &Config,
+    ) -> Result<(), Error> {
         let now = net::now();
         let position = self.seen.position;
-        let (keeper, outlet) = (&mut pipe.keeper, &mut pipe.outlet);
-        if pipe.config.sink.exactly_once {
+        if config.sink.exactly_once {
             if now.duration_since(self.stored_at) >= COMMIT_EVERY && outlet.has_unmarked() {
                 keeper.put_snapshot(outlet, position, Some(&self.copied()))?;
                 outlet.commit();
@@ -864,7 +914,7 @@ impl Copy {
                 keeper.put_snapshot(outlet, position, Some(copied))?;
                 self.waiting = None;
             }
-        } else if now.duration_since(self.stored_at) >= pipe.config.offsets.flush_interval {
+        } else if now.duration_since(self.stored_at) >= config.offsets.flush_interval {
             self.waiting = Some((outlet.mark(), self.copied()));
             self.stored_at = now;
         }
@@ -893,12 +943,34 @@ impl Copy {
     }
 
     fn publish(&self, pipe: &mut Pipe) {
-        for (at, part) in self.parts.iter().enumerate().skip(self.open) {
-            if let (Some(started), false) = (part.started, part.finished) {
-                pipe.status_of(at, |table| table.elapsed = started.elapsed());
+        for work in self.readers.iter().flat_map(|reader| &reader.work) {
+            let reading = self.parts[work.part].reading.as_ref();
+            if let Some(started) = reading.and_then(|reading| reading.started) {
+                pipe.status_of(work.part, |table| table.elapsed = started.elapsed());
             }
         }
         pipe.publish();
+    }
+
+    /// Waits for `work`, while what was appended is sent and stored: a registry may be away for
+    /// longer than a Kafka transaction may last.
+    async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+        keeper: &mut Keeper,
+        outlet: &mut Outlet,
+        config: &Config,
+    ) -> Result<T, Error> {
+        let mut work = pin!(work);
+        loop {
+            self.store(keeper, outlet, config)?;
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                driven = outlet.driver.drive() => driven?,
+                () = tokio::time::sleep(COMMIT_EVERY) => {}
+            }
+        }
     }
 
     /// Waits for rows, for the producer, for the time to store what is copied.
@@ -1034,19 +1106,19 @@ fn statement(pipe: &Pipe, table: &Table, piece: &Piece, binary: bool) -> String 
     format!("COPY (SELECT {columns} FROM {from}{filter}) TO STDOUT{form}")
 }
 
-/// Whether another row follows the one before `rest`. None: that has not arrived.
+/// Whether another row follows the one before `rest`; one of more than `max` bytes does not count,
+/// since it is left out. None: that has not arrived.
 #[inline]
-fn follows(rest: &[u8], binary: bool) -> Option<bool> {
+fn follows(rest: &[u8], binary: bool, max: usize) -> Option<bool> {
     /// A message of the binary form's end: a length of four and two bytes.
     const END: [u8; 4] = 6_u32.to_be_bytes();
     let (&tag, rest) = rest.split_first()?;
     if Tag(tag) != Tag::COPY_DATA {
         return Some(false);
     }
-    if !binary {
-        return Some(true);
-    }
-    Some(*rest.first_chunk::<4>()? != END)
+    let length = *rest.first_chunk::<4>()?;
+    let large = u32::from_be_bytes(length) as usize > max;
+    Some(!large && !(binary && length == END))
 }
 
 /// Indexes a row in what a CopyData holds; text loses its escapes in place. `false`: it is the end

@@ -15,6 +15,9 @@ pub struct Error {
     pub remedy: Option<String>,
     /// Trying again can help.
     pub retriable: bool,
+    /// Kafka says that another instance has taken over. It says the same of a transaction that
+    /// its clock, set forward, finds too old.
+    pub fenced: bool,
 }
 
 /// Who said no; decides the exit code.
@@ -42,6 +45,7 @@ impl Error {
             why,
             remedy: None,
             retriable: false,
+            fenced: false,
         }
     }
 

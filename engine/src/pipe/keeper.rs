@@ -323,6 +323,18 @@ impl Keeper {
         }
     }
 
+    /// A table was truncated: of one whose copy was interrupted, every row there was is gone, and
+    /// what comes is told by the stream. Nothing is left to be copied.
+    pub(super) fn truncated(&mut self, table: u32) {
+        if let Some(Owed { copied, .. }) = &mut self.owed
+            && copied
+                .begun(table)
+                .is_some_and(|begun| !begun.heaps.is_empty())
+        {
+            copied.finish(table);
+        }
+    }
+
     /// The snapshot is complete, and everything is acknowledged. Positions before it mean nothing
     /// any more.
     pub(super) fn snapshot_taken(&mut self) {

@@ -5,6 +5,7 @@
 use super::error::{Blame, Error};
 use super::outlet::Outlet;
 use super::tables::Registries;
+use super::unsent::Unsent;
 use crate::config::Config;
 use crate::encode::envelope::{self, Notice, SourceBlock, Writer};
 use crate::encode::registry::Side;
@@ -27,9 +28,21 @@ pub(super) struct Notices {
 #[derive(Debug)]
 struct Kind {
     topic: TopicId,
+    /// The topic's.
+    name: String,
     key: Writer,
     value: Writer,
     /// Behind the other fields of each key.
+    key_field: Option<Value>,
+}
+
+/// A kind whose topic is still to be found.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    of: Of,
+    pub topic: String,
+    key: Writer,
+    value: Writer,
     key_field: Option<Value>,
 }
 
@@ -50,19 +63,19 @@ impl Notices {
         }
     }
 
-    /// Whether notices of that kind can be written: [`Self::prepare`] has run.
+    /// Whether notices of that kind can be written: [`Self::prepare`] has run, and
+    /// [`Self::place`].
     pub(super) fn is_ready(&mut self, of: Of) -> bool {
         self.kind(of).is_some()
     }
 
-    /// Registers the kind's schemas and finds its topic.
+    /// Registers the kind's schemas. None: transforms leave such records out, and it is ready.
     pub(super) async fn prepare(
         &mut self,
         of: Of,
         registries: &mut Registries,
-        outlet: &mut Outlet,
         config: &Config,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Compiled>, Error> {
         let notice = match of {
             Of::Heartbeat => Notice::heartbeat(&config.encode),
             Of::Transaction => Notice::transaction(&config.encode),
@@ -74,7 +87,7 @@ impl Notices {
         })?;
         let Some(notice) = transformed else {
             *self.kind(of) = Some(None);
-            return Ok(());
+            return Ok(None);
         };
         let refuse = |error| {
             Error::fatal(
@@ -93,14 +106,31 @@ impl Notices {
         let value = Writer::compile(&notice.value, &encode.value_converter, id)
             .and_then(|writer| writer.rewritten(to))
             .map_err(refuse)?;
-        let topic = outlet.topic(&notice.topic).await?;
-        *self.kind(of) = Some(Some(Kind {
-            topic,
+        Ok(Some(Compiled {
+            of,
+            topic: notice.topic,
             key,
             value,
             key_field: notice.key_field,
+        }))
+    }
+
+    /// Takes a kind in, when its topic is found.
+    pub(super) fn place(&mut self, compiled: Compiled, topic: TopicId) {
+        let Compiled {
+            of,
+            topic: name,
+            key,
+            value,
+            key_field,
+        } = compiled;
+        *self.kind(of) = Some(Some(Kind {
+            topic,
+            name,
+            key,
+            value,
+            key_field,
         }));
-        Ok(())
     }
 
     /// A heartbeat: always in partition 0.
@@ -131,6 +161,8 @@ impl Notices {
     }
 
     /// A logical decoding message.
+    ///
+    /// Errors: one that is too large, unless such are to be left out; the producer's.
     pub(super) fn message(
         &mut self,
         outlet: &mut Outlet,
@@ -141,16 +173,37 @@ impl Notices {
         let now_ms = outlet.now_ns.div_euclid(1_000_000);
         let database = &config.source.database;
         let content = envelope::message(&config.encode, database, source, now_ms, prefix, content);
-        self.write(Of::Message, &content, outlet, None)
+        self.fill(Of::Message, &content);
+        let Some(Some(kind)) = &self.message else {
+            return Ok(());
+        };
+        let about = Unsent::of_message(&kind.name, prefix, source.lsn, source.tx_id);
+        outlet.message(kind.topic, &self.key, &self.value, about)
     }
 
     fn write(
         &mut self,
         of: Of,
-        (key, value): &(Value, Value),
+        content: &(Value, Value),
         outlet: &mut Outlet,
         partition: Option<i32>,
     ) -> Result<(), Error> {
+        self.fill(of, content);
+        let (key, value) = (
+            std::mem::take(&mut self.key),
+            std::mem::take(&mut self.value),
+        );
+        if let Some(Some(kind)) = self.kind(of) {
+            let topic = kind.topic;
+            let partition = partition.unwrap_or_else(|| outlet.partition(topic, &key));
+            outlet.plain(topic, partition, &key, &value)?;
+        }
+        (self.key, self.value) = (key, value);
+        Ok(())
+    }
+
+    /// Fills `self.key` and `self.value` with what a notice's record has.
+    fn fill(&mut self, of: Of, (key, value): &(Value, Value)) {
         let (mut key_bytes, mut value_bytes) = (
             std::mem::take(&mut self.key),
             std::mem::take(&mut self.value),
@@ -166,11 +219,7 @@ impl Notices {
                 _ => kind.key.put(key, &mut key_bytes),
             }
             kind.value.put(value, &mut value_bytes);
-            let topic = kind.topic;
-            let partition = partition.unwrap_or_else(|| outlet.partition(topic, &key_bytes));
-            outlet.plain(topic, partition, &key_bytes, &value_bytes)?;
         }
         (self.key, self.value) = (key_bytes, value_bytes);
-        Ok(())
     }
 }

@@ -485,6 +485,11 @@ impl Outlet {
         producer.partitions(topic).is_some()
     }
 
+    /// A topic that will be asked for: it is looked up, or created, with others.
+    pub(super) fn announce(&mut self, name: &str) {
+        self.producer().topic(name);
+    }
+
     /// The topic's number, once its partitions are known: created where that is configured.
     pub(super) async fn topic(&mut self, name: &str) -> Result<TopicId, Error> {
         let topic = self.producer().topic(name);
@@ -510,6 +515,59 @@ impl Outlet {
         self.producer()
             .partition(topic, Some(key))
             .unwrap_or_default()
+    }
+
+    /// The record of a logical decoding message.
+    ///
+    /// Errors: it is too large, unless such are to be left out; the producer's.
+    pub(super) fn message(
+        &mut self,
+        topic: TopicId,
+        key: &[u8],
+        value: &[u8],
+        mut about: Unsent<'_>,
+    ) -> Result<(), Error> {
+        let bytes = key.len() + value.len() + HEADER_BYTES;
+        let large = Refusals::is_large(bytes).then(|| Large {
+            token: self.token + 1,
+            topic: about.topic.to_owned(),
+            table: about.table.to_owned(),
+            key: about.key.clone(),
+            op: about.op,
+            lsn: about.lsn,
+            bytes,
+        });
+        if let Some(large) = &large
+            && self.refusals.borrow().forbids(large, self.compression)
+        {
+            about.why = Why::Refused { bytes };
+            return self.leave_out(&about);
+        }
+        let partition = self.partition(topic, key);
+        let timestamp_ms = net::now_unix_us() / 1000;
+        let producer = self.producer();
+        let written = producer.record(topic, partition, timestamp_ms, |record| {
+            record.key(Some(key));
+            record.value(Some(value));
+        });
+        match written {
+            Ok(()) => {}
+            Err(produce::Error::RecordTooLarge {
+                bytes,
+                max: Some(max),
+                ..
+            }) => {
+                about.why = Why::Record { bytes, max };
+                return self.leave_out(&about);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.appended = true;
+        if let Some(large) = large {
+            let acknowledged = self.acknowledged();
+            self.refusals.borrow_mut().sent(large, acknowledged);
+        }
+        Ok(())
     }
 
     /// A record that is no change: a position, a heartbeat.

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::error::{Blame, Error};
 use super::keeper::Keeper;
 use super::notices::Of;
-use super::outlet::{Events, RowEvent};
+use super::outlet::{Events, Outlet, RowEvent};
 use super::tables::Announced;
-use super::unsent::{Unsent, Why, key_of_head};
+use super::unsent::{MESSAGES as MESSAGES_SENT, Unsent, Why, key_of_head};
 use super::{Pipe, UNIX_TO_PG_US};
 use crate::capture::catalog;
 use crate::capture::client::Streaming;
@@ -347,6 +347,10 @@ impl Stream {
                             notices, outlet, ..
                         } = &mut *pipe;
                         notices.begin(outlet, (begin.xid, lsn.0, ts_us))?;
+                        if let Some(transaction) = &mut self.transaction {
+                            // The beginning was told: a position stored from now on says so.
+                            transaction.last = Some((lsn, MessageType::Begin, 0));
+                        }
                     }
                 }
                 Incoming::Commit(commit) => {
@@ -519,7 +523,7 @@ impl Stream {
                 }
                 let (key, op) = ("{}".to_owned(), Operation::Message);
                 pipe.outlet
-                    .leave_out(&unsent("pg_logical_emit_message", "", key, op, tx_id))?;
+                    .leave_out(&unsent(MESSAGES_SENT, "", key, op, tx_id))?;
             }
             (What::Row(_), None) => return Err(out_of_order("a change outside of a transaction")),
             (What::Other(_), _) => {
@@ -555,6 +559,9 @@ impl Stream {
         for &relation in relations {
             let seen = transaction.count(lsn, MessageType::Truncate);
             let sent = was_sent(&mut self.inside, lsn, seen);
+            if !sent {
+                pipe.keeper.truncated(relation);
+            }
             if pipe.skips(Operation::Truncate) {
                 continue;
             }
@@ -580,7 +587,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Completes a table from the catalogue and the registry, while the server keeps hearing of us.
+    /// Completes a table from the catalogue and the registry, while the server keeps hearing of us
+    /// and what was appended is sent.
     async fn resolve(&mut self, pipe: &mut Pipe, announced: Announced) -> Result<(), Error> {
         let Pipe {
             tables,
@@ -593,8 +601,18 @@ impl Stream {
             ..
         } = pipe;
         let interval = config.source.status_update_interval;
-        let resolution = tables.resolve(announced, (client, types), registry, outlet, config);
-        self.meanwhile(resolution, interval, keeper).await
+        let resolution = tables.resolve(announced, (client, types), registry, config);
+        let resolved = self.while_sending(resolution, interval, keeper, outlet);
+        let Some(compiled) = resolved.await? else {
+            return Ok(());
+        };
+        if !outlet.knows(compiled.topic()) {
+            compiled.tell_if_keyless();
+        }
+        let found = outlet.topic(compiled.topic());
+        let topic = self.meanwhile(found, interval, keeper).await?;
+        tables.place(compiled, topic);
+        Ok(())
     }
 
     /// Makes it known where rows go, while the server keeps hearing of us.
@@ -617,7 +635,7 @@ impl Stream {
         self.meanwhile(learning, interval, keeper).await
     }
 
-    /// Makes a kind of notice ready, while the server keeps hearing of us.
+    /// Makes a kind of notice ready, in the same way.
     async fn prepare(&mut self, pipe: &mut Pipe, of: Of) -> Result<(), Error> {
         let Pipe {
             notices,
@@ -628,8 +646,14 @@ impl Stream {
             ..
         } = pipe;
         let interval = config.source.status_update_interval;
-        let preparation = notices.prepare(of, registry, outlet, config);
-        self.meanwhile(preparation, interval, keeper).await
+        let preparation = notices.prepare(of, registry, config);
+        let prepared = self.while_sending(preparation, interval, keeper, outlet);
+        if let Some(compiled) = prepared.await? {
+            let found = outlet.topic(&compiled.topic);
+            let topic = self.meanwhile(found, interval, keeper).await?;
+            notices.place(compiled, topic);
+        }
+        Ok(())
     }
 
     /// Writes a heartbeat when one is due, after its query has run. In the middle of a transaction
@@ -730,6 +754,36 @@ impl Stream {
                     self.put_status(keeper.confirmed());
                     self.write_some().await?;
                 }
+            }
+        }
+    }
+
+    /// As [`Self::meanwhile`], and what was appended is sent and committed: a registry may be away
+    /// for longer than a Kafka transaction may last.
+    async fn while_sending<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+        interval: Duration,
+        keeper: &mut Keeper,
+        outlet: &mut Outlet,
+    ) -> Result<T, Error> {
+        let mut work = pin!(work);
+        let position = self.position();
+        loop {
+            keeper.advance(outlet, position)?;
+            let told = self.told_at + interval.min(STATUS_WHILE_WAITING);
+            if net::now() >= told || keeper.has_moved() {
+                self.put_status(keeper.take_confirmed());
+                self.write_some().await?;
+            }
+            let stored = keeper.deadline(outlet, position.is_some());
+            let stored = stored.map(|due| due.max(net::now() + IDLE_TICK));
+            let told = self.told_at + interval.min(STATUS_WHILE_WAITING);
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                driven = outlet.driver.drive() => driven?,
+                () = tokio::time::sleep_until(stored.map_or(told, |due| due.min(told))) => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use super::outlet::{Outlet, RowEvent};
 use super::states::{State, States};
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
-use crate::capture::relations::{Column, ReplicaIdentity, Table};
+use crate::capture::relations::{Column, Packed, ReplicaIdentity, Table};
 use crate::config::{self, AvroText, Compat, Config, Converter, Filter, SubjectName};
 use crate::encode::plan::{Event, Phase, RowEncoder, SchemaIds, Schemas};
 use crate::encode::registry::{self, RegistryClient, Side};
@@ -54,6 +54,15 @@ pub(super) struct Route {
 
 /// How many of them a table remembers.
 const ROUTES_MAX: usize = 1000;
+
+/// A table whose encoder is compiled, and whose topic is still to be found.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    table: Table,
+    encoder: RowEncoder,
+    ids: Ids,
+    phase: Phase,
+}
 
 /// A Relation message, kept beyond the buffer it arrived in.
 #[derive(Debug, Clone)]
@@ -144,15 +153,9 @@ impl Captured {
         config: &Config,
     ) -> Result<(), Error> {
         let topic = String::from_utf8_lossy(place);
-        let compiled = compile(
-            self.phase,
-            &self.table,
-            Some(&topic),
-            registries,
-            outlet,
-            config,
-        );
-        let (_, encoder, topic, _) = compiled.await?;
+        let compiled = encoder_of(self.phase, &self.table, Some(&topic), registries, config);
+        let (encoder, _) = compiled.await?;
+        let topic = outlet.topic(encoder.topic()).await?;
         if self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
         }
@@ -164,9 +167,8 @@ impl Captured {
 /// A table whose encoder was forgotten, and can be made again without asking anybody.
 #[derive(Debug)]
 struct Asleep {
-    table: Table,
+    table: Packed,
     topic: TopicId,
-    name: String,
     ids: Ids,
     reads_binary: bool,
 }
@@ -196,6 +198,8 @@ pub(super) struct Tables {
     turn: u64,
     /// Memory of the encoders that are awake.
     memory: usize,
+    /// Memory of the tables that are not.
+    packed: usize,
 }
 
 /// What encoders are compiled with.
@@ -227,6 +231,7 @@ impl Tables {
             used: Vec::new(),
             turn: 0,
             memory: 0,
+            packed: 0,
         }
     }
 
@@ -278,41 +283,31 @@ impl Tables {
         };
         let asleep = std::mem::replace(&mut self.captured[place], Place::Nothing);
         let Place::Asleep(Asleep {
-            table,
-            topic,
-            name,
-            ids,
-            ..
+            table, topic, ids, ..
         }) = asleep
         else {
             unreachable!("it was asleep a moment ago");
         };
+        self.packed -= table.memory();
+        let table = table.table();
         let Compiler {
             columns,
             encode,
             database,
             ..
         } = &self.compiler;
-        let refuse = |error: &dyn std::fmt::Display| {
-            let what = format!("{name} cannot be captured");
-            Error::fatal(Blame::Configuration, what, error)
-        };
-        let schemas = Schemas::derive(&table, columns, encode).map_err(|error| refuse(&error))?;
+        let schemas =
+            Schemas::derive(&table, columns, encode).map_err(|error| refuse(&table, &error))?;
         let encoder = RowEncoder::compile(&table, &schemas, encode, database, ids.of)
-            .map_err(|error| refuse(&error))?
+            .map_err(|error| refuse(&table, &error))?
             .rewritten(ids.key.clone(), ids.value.clone());
-        self.put(
-            place,
-            Captured {
-                table,
-                encoder,
-                topic,
-                name,
-                ids,
-                phase: Phase::Stream,
-                routes: HashMap::new(),
-            },
-        );
+        let compiled = Compiled {
+            table,
+            encoder,
+            ids,
+            phase: Phase::Stream,
+        };
+        self.put(place, compiled.captured(topic));
         Ok(())
     }
 
@@ -339,7 +334,7 @@ impl Tables {
             .learn_route(place, registries, outlet, config)
             .await;
         self.memory += captured.memory();
-        if self.memory > self.compiler.memory_max {
+        if self.memory > self.room() {
             self.doze(at);
         }
         learned
@@ -348,8 +343,10 @@ impl Tables {
     /// Puts a table in its place; where that is too much, others' encoders are forgotten.
     fn put(&mut self, place: usize, captured: Captured) {
         self.memory += captured.memory();
-        if let Some(Place::Awake(before)) = self.captured.get(place) {
-            self.memory -= before.memory();
+        match self.captured.get(place) {
+            Some(Place::Awake(before)) => self.memory -= before.memory(),
+            Some(Place::Asleep(before)) => self.packed -= before.table.memory(),
+            Some(Place::Nothing) | None => {}
         }
         let captured = Place::Awake(Box::new(captured));
         if place < self.captured.len() {
@@ -358,9 +355,15 @@ impl Tables {
             self.captured.push(captured);
             self.used.push(self.turn);
         }
-        if self.memory > self.compiler.memory_max {
+        if self.memory > self.room() {
             self.doze(place);
         }
+    }
+
+    /// For encoders: what tables that sleep leave of it, but a quarter in any case.
+    fn room(&self) -> usize {
+        let all = self.compiler.memory_max;
+        all.saturating_sub(self.packed).max(all / 4)
     }
 
     /// Forgets encoders, those first that were not used for longest, until a quarter is free.
@@ -370,7 +373,7 @@ impl Tables {
             .collect();
         awake.sort_unstable_by_key(|&at| self.used[at]);
         for at in awake {
-            if self.memory <= self.compiler.memory_max / 4 * 3 {
+            if self.memory <= self.room() / 4 * 3 {
                 break;
             }
             let place = std::mem::replace(&mut self.captured[at], Place::Nothing);
@@ -381,14 +384,14 @@ impl Tables {
                         table,
                         encoder,
                         topic,
-                        name,
                         ids,
                         ..
                     } = *captured;
+                    let table = Packed::new(&table);
+                    self.packed += table.memory();
                     Place::Asleep(Asleep {
                         table,
                         topic,
-                        name,
                         ids,
                         reads_binary: encoder.reads_binary(),
                     })
@@ -409,17 +412,17 @@ impl Tables {
     }
 
     /// Makes a table known: columns, order and types as announced; nullability, defaults and the
-    /// key from the catalogue as it is now; schema ids from the registry.
+    /// key from the catalogue as it is now; schema ids from the registry. One that is new, or not
+    /// as it was, is for [`Self::place`], when its topic is found.
     ///
-    /// Errors: what the catalogue, the registry or the broker said.
+    /// Errors: what the catalogue or the registry said.
     pub(super) async fn resolve(
         &mut self,
         announced: Announced,
         (client, types): (&mut Client, &mut Types),
         registries: &mut Registries,
-        outlet: &mut Outlet,
         config: &Config,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Compiled>, Error> {
         self.last = None;
         let oid = announced.oid;
         if !config
@@ -428,24 +431,69 @@ impl Tables {
             .accepts(&announced.schema, &announced.name)
         {
             self.places.insert(oid, None);
-            return Ok(());
+            return Ok(None);
         }
         let table = complete(&announced, client, types, config.encode.compat).await?;
-        // Another revision of the same table takes the place of the one before.
         let place = self.by_oid.get(&oid).copied();
-        let known = place.is_some_and(|place| match &self.captured[place] {
+        let known = place.filter(|&place| match &self.captured[place] {
             Place::Awake(captured) => captured.table == table,
-            Place::Asleep(asleep) => asleep.table == table,
+            Place::Asleep(asleep) => asleep.table.table() == table,
             Place::Nothing => false,
         });
-        let place = place.unwrap_or(self.captured.len());
-        if !known {
-            let captured = prepare(Phase::Stream, table, registries, outlet, config).await?;
-            self.put(place, captured);
+        if known.is_some() {
+            self.places.insert(oid, known);
+            return Ok(None);
         }
+        compile(Phase::Stream, table, registries, config)
+            .await
+            .map(Some)
+    }
+
+    /// Takes a table in. Another revision of the same table takes the place of the one before.
+    pub(super) fn place(&mut self, compiled: Compiled, topic: TopicId) {
+        let oid = compiled.table.oid;
+        let place = self.by_oid.get(&oid).copied();
+        let place = place.unwrap_or(self.captured.len());
+        self.put(place, compiled.captured(topic));
         self.by_oid.insert(oid, place);
         self.places.insert(oid, Some(place));
-        Ok(())
+    }
+}
+
+impl Compiled {
+    /// Where its records go.
+    pub(super) fn topic(&self) -> &str {
+        self.encoder.topic()
+    }
+
+    /// The table, ready for its rows.
+    pub(super) fn captured(self, topic: TopicId) -> Captured {
+        let Self {
+            table,
+            encoder,
+            ids,
+            phase,
+        } = self;
+        Captured {
+            name: format!("{}.{}", table.schema, table.name),
+            table,
+            encoder,
+            topic,
+            ids,
+            phase,
+            routes: HashMap::new(),
+        }
+    }
+
+    /// Says so, when the table's records have no key.
+    pub(super) fn tell_if_keyless(&self) {
+        if self.ids.of.key.is_none() {
+            tracing::warn!(
+                table = format!("{}.{}", self.table.schema, self.table.name),
+                "the table has no primary key and no usable unique index: its records have no \
+                 key, and are spread over the topic's partitions"
+            );
+        }
     }
 }
 
@@ -462,69 +510,63 @@ pub(super) fn reads_binary(table: &Table, config: &Config) -> bool {
     compiled.is_ok_and(|encoder| encoder.reads_binary())
 }
 
-/// Compiles a table's encoder: schemas derived, registered, and the topic known to the producer.
-pub(super) async fn prepare(
+/// Where the records of a table's copy go; none: it cannot be captured, which is told of when it is
+/// its turn.
+pub(super) fn topic_of(table: &Table, config: &Config) -> Option<String> {
+    let (columns, encode) = (&config.capture.columns, &config.encode);
+    let schemas = Schemas::derive_for(Phase::Copy, table, columns, encode);
+    schemas.ok().map(|schemas| schemas.topic)
+}
+
+/// Compiles a table's encoder: schemas derived and registered.
+///
+/// Errors: a table that cannot be captured; what the registry said.
+pub(super) async fn compile(
     phase: Phase,
     table: Table,
     registries: &mut Registries,
-    outlet: &mut Outlet,
     config: &Config,
-) -> Result<Captured, Error> {
-    let compiled = compile(phase, &table, None, registries, outlet, config);
-    let (keyless, encoder, topic, ids) = compiled.await?;
-    if keyless {
-        tracing::warn!(
-            table = format!("{}.{}", table.schema, table.name),
-            "the table has no primary key and no usable unique index: its records have no key, \
-             and are spread over the topic's partitions"
-        );
-    }
-    let name = format!("{}.{}", table.schema, table.name);
-    Ok(Captured {
+) -> Result<Compiled, Error> {
+    let (encoder, ids) = encoder_of(phase, &table, None, registries, config).await?;
+    Ok(Compiled {
         table,
         encoder,
-        topic,
-        name,
         ids,
         phase,
-        routes: HashMap::new(),
     })
 }
 
-/// The same for rows that go where one of their fields says. The flag: the topic is new, and its
-/// records have no key.
-async fn compile(
+/// The same for rows that go where one of their fields says.
+async fn encoder_of(
     phase: Phase,
     table: &Table,
     routed: Option<&str>,
     registries: &mut Registries,
-    outlet: &mut Outlet,
     config: &Config,
-) -> Result<(bool, RowEncoder, TopicId, Ids), Error> {
-    let refuse = |error: &dyn std::fmt::Display| {
-        let what = format!("{}.{} cannot be captured", table.schema, table.name);
-        Error::fatal(Blame::Configuration, what, error)
-    };
+) -> Result<(RowEncoder, Ids), Error> {
     let (columns, encode) = (&config.capture.columns, &config.encode);
     let schemas = Schemas::derive_routed(phase, table, columns, encode, routed)
-        .map_err(|error| refuse(&error))?;
+        .map_err(|error| refuse(table, &error))?;
     let of_table = |error: Error| Error {
         what: format!("{}, table {}.{}", error.what, table.schema, table.name),
         ..error
     };
     let ids = registries.ids(&schemas).await.map_err(of_table)?;
     let encoder = RowEncoder::compile(table, &schemas, encode, &config.source.database, ids.of)
-        .map_err(|error| refuse(&error))?
+        .map_err(|error| refuse(table, &error))?
         .rewritten(ids.key.clone(), ids.value.clone());
-    let first = !outlet.knows(encoder.topic());
-    let topic = outlet.topic(encoder.topic()).await?;
-    Ok((schemas.key.is_none() && first, encoder, topic, ids))
+    Ok((encoder, ids))
 }
 
 /// Whether a transform takes topics of rows' own words.
 pub(super) fn is_routed(config: &Config) -> bool {
     let mut transforms = config.encode.transforms.iter();
     transforms.any(|transform| transform.options.contains_key("route.by.field"))
+}
+
+fn refuse(table: &Table, error: &dyn std::fmt::Display) -> Error {
+    let what = format!("{}.{} cannot be captured", table.schema, table.name);
+    Error::fatal(Blame::Configuration, what, error)
 }
 
 fn unannounced(oid: u32) -> Error {

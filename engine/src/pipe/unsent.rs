@@ -40,6 +40,9 @@ pub(super) struct Unsent<'a> {
     pub why: Why,
 }
 
+/// What stands for a table where a row is none, but a logical decoding message.
+pub(super) const MESSAGES: &str = "pg_logical_emit_message";
+
 /// Why a row cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Why {
@@ -168,6 +171,27 @@ impl Policy {
             }
         })?;
         Ok(())
+    }
+}
+
+impl<'a> Unsent<'a> {
+    /// A logical decoding message, that may turn out to be too large.
+    pub(super) fn of_message(
+        topic: &'a str,
+        prefix: &str,
+        lsn: Option<u64>,
+        tx_id: Option<i64>,
+    ) -> Self {
+        let prefix: String = prefix.chars().take(VALUE_CHARS_MAX).collect();
+        Self {
+            table: MESSAGES,
+            topic,
+            key: serde_json::json!({ "prefix": prefix }).to_string(),
+            op: Operation::Message,
+            lsn: Lsn(lsn.unwrap_or_default()),
+            tx_id,
+            why: Why::Refused { bytes: 0 },
+        }
     }
 }
 

@@ -226,6 +226,7 @@ async fn watch_topics(
         why,
         remedy: None,
         retriable: false,
+        fenced: false,
     };
     match watch_until_failure(&config, kafka, viewer, sights).await {
         Ok(never) => match never {},
