@@ -1,5 +1,6 @@
 //! What the process does at its limits: memory, rows that do not fit, peers that do not answer, and
-//! the word to stop in every state. Real servers; memory as the kernel has counted it (`VmHWM`).
+//! the word to stop in every state. Real servers; memory as the kernel counts it: what is over the
+//! ceiling is refused to the process (`RLIMIT_DATA`), and its peak is read as well (`VmHWM`).
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
@@ -29,6 +30,13 @@ fn connector(database: &Database<'_>, tables: &str) -> Properties {
 /// Waits until changes are captured from now on: before a slot's consistent point they are not.
 fn await_stream(pipe: &mut Penstock) {
     pipe.wait_for(&["state: streaming"], SOON);
+}
+
+/// A pipe that the kernel gives no more memory than the ceiling: an allocation beyond it ends the
+/// process. Every private page that can be written to counts, used or not, so all but its code.
+fn bounded(worker: &Properties, connector: &Properties) -> Penstock {
+    let limit = format!("--data={}", CEILING_KIB << 10);
+    Penstock::standalone_under(&["prlimit", &limit], worker, &[connector])
 }
 
 /// The most memory a process has had, looked at until it ends.
@@ -115,16 +123,19 @@ fn a_large_transaction() {
     let database = Postgres::shared(Version::Debian).database("large_transaction");
     database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
     let connector = connector(&database, "public.big");
-    let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&connector]);
+    let mut pipe = bounded(&files::worker(&kafka.bootstrap()), &connector);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
-    database.query(
-        "INSERT INTO big SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, 300000) i",
-    );
-    database.wait_confirmed(&database.name, SOON * 2);
+    // LARGE_ROWS=5000000: 5 GB.
+    let rows = std::env::var("LARGE_ROWS").ok();
+    let rows: u64 = rows.and_then(|text| text.parse().ok()).unwrap_or(600_000);
+    database.query(&format!(
+        "INSERT INTO big SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, {rows}) i"
+    ));
+    database.wait_confirmed(&database.name, SOON * 10);
     let topic = format!("{}.public.big", database.name);
-    assert_eq!(judge::count(&kafka.bootstrap(), &topic).0, 300_000);
-    peak.assert_below_the_ceiling("a transaction of 300 MB");
+    assert_eq!(judge::count(&kafka.bootstrap(), &topic).0, rows);
+    peak.assert_below_the_ceiling(&format!("a transaction of {rows} rows of 1 kB"));
     assert_stops_in_time(&mut pipe, "streaming");
 }
 
@@ -135,7 +146,7 @@ fn a_value_of_200_mb_ends_the_pipe_or_is_left_out() {
     database.query("CREATE TABLE big (id int PRIMARY KEY, note text, a text)");
     let connector = connector(&database, "public.big");
     let worker = files::worker(&kafka.bootstrap());
-    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    let mut pipe = bounded(&worker, &connector);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     database.query(
@@ -162,7 +173,7 @@ fn a_value_of_200_mb_ends_the_pipe_or_is_left_out() {
         .with("errors.deadletterqueue.topic.name", "large_value_letters")
         .with("errors.deadletterqueue.topic.replication.factor", 1)
         .with("errors.deadletterqueue.context.headers.enable", true);
-    let mut pipe = Penstock::standalone(&worker, &[&tolerant]);
+    let mut pipe = bounded(&worker, &tolerant);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     // One that fits our memory, and not max.request.size.
@@ -234,6 +245,147 @@ fn what_only_the_broker_finds_too_large() {
     assert_stops_in_time(&mut pipe, "streaming");
 }
 
+/// Messages too: what our own limit, and what the broker's, has no room for.
+#[test]
+fn a_logical_message_that_is_too_large() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("large_message");
+    database.query("CREATE TABLE big (id int PRIMARY KEY)");
+    let strict =
+        connector(&database, "public.big").with("producer.override.max.request.size", 4_000_000);
+    let worker = files::worker(&kafka.bootstrap());
+    let emit = |transactional: bool, bytes: u32| {
+        database.query(&format!(
+            "SELECT pg_logical_emit_message({transactional}, 'p{bytes}', repeat('m', {bytes}));
+             INSERT INTO big VALUES ({bytes})"
+        ));
+    };
+    for (bytes, word) in [
+        (5_000_000, "max.request.size"),
+        (2_000_000, "MESSAGE_TOO_LARGE"),
+    ] {
+        let mut pipe = Penstock::standalone(&worker, &[&strict]);
+        await_stream(&mut pipe);
+        emit(true, bytes);
+        let (code, log) = pipe.wait(SOON);
+        assert_eq!(code, 7, "{log}");
+        for word in ["pg_logical_emit_message", "LSN", word] {
+            assert!(log.contains(word), "{word}: {log}");
+        }
+        let tolerant = strict
+            .clone()
+            .with("errors.tolerance", "all")
+            .with("errors.deadletterqueue.topic.name", "message_letters")
+            .with("errors.deadletterqueue.topic.replication.factor", 1);
+        let mut pipe = Penstock::standalone(&worker, &[&tolerant]);
+        await_stream(&mut pipe);
+        emit(false, bytes + 1);
+        emit(true, 10 + bytes / 1_000_000);
+        database.wait_confirmed(&database.name, SOON);
+        assert_stops_in_time(&mut pipe, "streaming");
+    }
+    let read = |topic: &str| judge::read(&kafka.bootstrap(), topic, Format::Json, 0, SOON);
+    let letters = read("message_letters");
+    let prefixes: Vec<_> = letters
+        .iter()
+        .map(|letter| letter.value["key"]["prefix"].as_str().unwrap_or_default())
+        .collect();
+    let expected = ["p5000000", "p5000001", "p2000000", "p2000001"];
+    assert_eq!(prefixes, expected, "{letters:?}");
+    let rows = read(&format!("{}.public.big", database.name));
+    let ids: Vec<_> = rows.iter().map(|row| row.key["id"].as_u64()).collect();
+    let expected = [5_000_000, 5_000_001, 15, 2_000_000, 2_000_001, 12].map(Some);
+    assert_eq!(ids, expected);
+    assert_eq!(read(&format!("{}.message", database.name)).len(), 2);
+}
+
+/// `event.processing.failure.handling.mode`, where `errors.tolerance` is none.
+#[test]
+fn a_row_that_cannot_be_converted() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("unconverted");
+    database.query("CREATE TABLE t (id int PRIMARY KEY, n numeric(9,2))");
+    let strict =
+        connector(&database, "public.t").with("event.converting.failure.handling.mode", "fail");
+    let worker = files::worker(&kafka.bootstrap());
+    let mut pipe = Penstock::standalone(&worker, &[&strict]);
+    await_stream(&mut pipe);
+    database.query("INSERT INTO t VALUES (1, 1), (2, 'NaN'), (3, 3)");
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, 7, "{log}");
+    for word in ["public.t", r#"{"id":"2"}"#, "LSN"] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    let mut expected = vec![1, 3];
+    for (mode, told) in [("warn", true), ("skip", false), ("ignore", false)] {
+        let lenient = strict
+            .clone()
+            .with("event.processing.failure.handling.mode", mode);
+        let mut pipe = Penstock::standalone(&worker, &[&lenient]);
+        await_stream(&mut pipe);
+        let next = expected.len() * 10;
+        database.query(&format!(
+            "INSERT INTO t VALUES ({next}, 'NaN'), ({}, 1)",
+            next + 1
+        ));
+        expected.push(next + 1);
+        database.wait_confirmed(&database.name, SOON);
+        assert_eq!(
+            pipe.log().contains("a row is left out"),
+            told,
+            "{mode}: {}",
+            pipe.log()
+        );
+        assert_stops_in_time(&mut pipe, "streaming");
+    }
+    let topic = format!("{}.public.t", database.name);
+    let records = judge::read(&kafka.bootstrap(), &topic, Format::Json, 0, SOON);
+    let ids: Vec<_> = records
+        .iter()
+        .filter_map(|record| usize::try_from(record.key["id"].as_u64()?).ok())
+        .collect();
+    assert_eq!(ids, expected);
+}
+
+/// The last row of a copy, and of a table, is known as such though a larger one behind it is left
+/// out.
+#[test]
+fn the_mark_of_the_last_row() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("last_row");
+    database.query(
+        "CREATE TABLE a (id int PRIMARY KEY, a text); CREATE TABLE b (id int PRIMARY KEY, a text);
+         INSERT INTO a VALUES (1, ''), (2, ''), (3, repeat('x', 30000000));
+         INSERT INTO b VALUES (4, ''), (5, repeat('x', 30000000)), (6, ''),
+                              (7, repeat('x', 30000000))",
+    );
+    let connector = connector(&database, "public.a,public.b")
+        .with("snapshot.mode", "initial")
+        .with("errors.tolerance", "all");
+    let mut pipe = bounded(&files::worker(&kafka.bootstrap()), &connector);
+    await_stream(&mut pipe);
+    let topics = format!(r"{}\.public\..", database.name);
+    let records = judge::read(&kafka.bootstrap(), &topics, Format::Json, 4, SOON);
+    let mut marks: Vec<_> = records
+        .iter()
+        .map(|record| {
+            (
+                record.key["id"].as_u64(),
+                record.source()["snapshot"].as_str(),
+            )
+        })
+        .collect();
+    marks.sort_unstable();
+    let expected = [
+        (1, "first"),
+        (2, "last_in_data_collection"),
+        (4, "first_in_data_collection"),
+        (6, "last"),
+    ];
+    assert_eq!(marks, expected.map(|(id, mark)| (Some(id), Some(mark))));
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
 #[test]
 fn a_pipe_that_fails_leaves_no_transaction_open() {
     for (version, name) in [
@@ -285,7 +437,7 @@ fn a_broker_that_stalls() {
     database.query("CREATE TABLE big (id int PRIMARY KEY, a text)");
     let connector = connector(&database, "public.big");
     let worker = files::worker(&kafka.bootstrap());
-    let mut pipe = Penstock::standalone(&worker, &[&connector]);
+    let mut pipe = bounded(&worker, &connector);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     let fill = |from: u32| {
@@ -391,7 +543,7 @@ fn a_registry_that_does_not_answer() {
         .with("key.converter.schema.registry.url", &url)
         .with("value.converter", avro)
         .with("value.converter.schema.registry.url", &url);
-    let mut pipe = Penstock::standalone(&worker, &[&connector(&database, "public.t")]);
+    let mut pipe = bounded(&worker, &connector(&database, "public.t"));
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     database
@@ -403,32 +555,45 @@ fn a_registry_that_does_not_answer() {
     assert_stops_in_time(&mut pipe, "the registry does not answer");
 }
 
+/// Tables of an ordinary shape, `t1` to `t{count}`, and a publication of all.
+fn create_tables(database: &Database<'_>, count: usize) {
+    database.query(&format!(
+        "DO $$ BEGIN FOR i IN 1..{count} LOOP EXECUTE format(
+            'CREATE TABLE t%s (id bigint PRIMARY KEY, name text NOT NULL, amount numeric(12,2),
+                               flag boolean DEFAULT false, made_at timestamptz DEFAULT now(),
+                               a int, b int, c int, d int, e int, f int, g int, h int)', i);
+         IF i % 100 = 0 THEN COMMIT; END IF;
+         END LOOP; END $$"
+    ));
+    database.query("CREATE PUBLICATION dbz_publication FOR ALL TABLES");
+}
+
+/// A row in each.
+fn fill_tables(database: &Database<'_>, count: usize, id: usize) {
+    database.query(&format!(
+        "DO $$ BEGIN FOR i IN 1..{count} LOOP EXECUTE format(
+            'INSERT INTO t%s VALUES ({id}, ''name'', 12.5)', i);
+         IF i % 100 = 0 THEN COMMIT; END IF;
+         END LOOP; END $$"
+    ));
+}
+
 #[test]
 fn many_tables() {
     const TABLES: usize = 300;
     let kafka = Kafka::shared(kafka::NEWEST);
     let database = Postgres::shared(Version::Debian).database("many_tables");
-    database.query(&format!(
-        "DO $$ BEGIN FOR i IN 1..{TABLES} LOOP EXECUTE format(
-            'CREATE TABLE t%s (id bigint PRIMARY KEY, name text NOT NULL, amount numeric(12,2),
-                               flag boolean DEFAULT false, made_at timestamptz DEFAULT now(),
-                               a int, b int, c int, d int, e int, f int, g int, h int)', i);
-         END LOOP; END $$; CREATE PUBLICATION dbz_publication FOR ALL TABLES"
-    ));
+    create_tables(&database, TABLES);
     // So little memory that compiled plans do not all stay.
     let connector = connector(&database, r"public\.t.*")
         .with("publication.name", "dbz_publication")
         .with("publication.autocreate.mode", "all_tables")
         .with("penstock.memory.max", "32MiB");
-    let mut pipe = Penstock::standalone(&files::worker(&kafka.bootstrap()), &[&connector]);
+    let mut pipe = bounded(&files::worker(&kafka.bootstrap()), &connector);
     let peak = Peak::of(&pipe);
     await_stream(&mut pipe);
     for round in 0..2 {
-        database.query(&format!(
-            "DO $$ BEGIN FOR i IN 1..{TABLES} LOOP EXECUTE format(
-                'INSERT INTO t%s VALUES ({round}, ''name'', 12.5)', i);
-             END LOOP; END $$"
-        ));
+        fill_tables(&database, TABLES, round);
     }
     database.wait_confirmed(&database.name, SOON * 2);
     let topics = format!(r"{}\.public\.t.*", database.name);
@@ -440,5 +605,40 @@ fn many_tables() {
         assert_eq!(record.source()["table"], Value::from(table));
     }
     peak.assert_below_the_ceiling("300 tables");
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
+/// Copied, and then streamed from; a topic each.
+#[test]
+fn ten_thousand_tables() {
+    let tables = std::env::var("MANY_TABLES").ok();
+    let tables = tables.and_then(|text| text.parse().ok()).unwrap_or(10_000);
+    let kafka = Kafka::start(kafka::NEWEST);
+    let server = Postgres::start_with(
+        Version::Debian,
+        // Each table that is copied is locked until the copy's end.
+        &[("max_locks_per_transaction", "512")],
+    );
+    let database = server.database("ten_thousand");
+    create_tables(&database, tables);
+    fill_tables(&database, tables, 0);
+    let connector = connector(&database, r"public\.t.*")
+        .with("publication.name", "dbz_publication")
+        .with("snapshot.mode", "initial");
+    let mut pipe = bounded(&files::worker(&kafka.bootstrap()), &connector);
+    let peak = Peak::of(&pipe);
+    let began = Instant::now();
+    pipe.wait_for(&["snapshot is complete"], SOON * 10);
+    eprintln!("copied in {} s", began.elapsed().as_secs());
+    peak.assert_below_the_ceiling("a copy of 10 000 tables");
+    for round in 1..3 {
+        fill_tables(&database, tables, round);
+        database.wait_confirmed(&database.name, SOON * 10);
+        eprintln!("streamed after {} s", began.elapsed().as_secs());
+        peak.assert_below_the_ceiling("a stream of 10 000 tables");
+    }
+    let topics = format!(r"{}\.public\.t.*", database.name);
+    let records = judge::read(&kafka.bootstrap(), &topics, Format::Json, tables * 3, SOON);
+    assert_eq!(records.len(), tables * 3);
     assert_stops_in_time(&mut pipe, "streaming");
 }

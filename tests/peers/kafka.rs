@@ -36,6 +36,7 @@ pub struct Kafka {
     directory: PathBuf,
     port: u16,
     flags: &'static [&'static str],
+    environment: Vec<(String, String)>,
     running: Mutex<Option<Running>>,
     _zookeeper: Option<Running>,
 }
@@ -54,6 +55,18 @@ impl Kafka {
     /// Panics when it does not start within a minute.
     #[must_use]
     pub fn start_with(version: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_among(version, settings, Vec::new())
+    }
+
+    /// As [`Self::start_with`], with variables in its environment.
+    ///
+    /// Panics when it does not start within a minute.
+    #[must_use]
+    pub fn start_among(
+        version: &str,
+        settings: &[(&str, &str)],
+        environment: Vec<(String, String)>,
+    ) -> Self {
         // One compiler tier and one collector thread: quick to start, and leave the cores alone.
         let flags = &[
             "-Xms128m",
@@ -61,7 +74,7 @@ impl Kafka {
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
         ];
-        Self::start_as(version, free_ports(3), settings, flags)
+        Self::start_as(version, free_ports(3), settings, flags, environment)
     }
 
     /// Starts three brokers, each a controller as well, that keep three copies of what clients
@@ -97,7 +110,7 @@ impl Kafka {
                             ("transaction.state.log.replication.factor", "3"),
                             ("transaction.state.log.min.isr", "2"),
                         ];
-                        Self::start_as(version, port, &settings, flags)
+                        Self::start_as(version, port, &settings, flags, Vec::new())
                     })
                 })
                 .collect();
@@ -122,7 +135,7 @@ impl Kafka {
             "-XX:InitiatingHeapOccupancyPercent=35",
             "-XX:+ExplicitGCInvokesConcurrent",
         ];
-        Self::start_as(version, free_ports(3), settings, flags)
+        Self::start_as(version, free_ports(3), settings, flags, Vec::new())
     }
 
     fn start_as(
@@ -130,6 +143,7 @@ impl Kafka {
         port: u16,
         settings: &[(&str, &str)],
         flags: &'static [&'static str],
+        environment: Vec<(String, String)>,
     ) -> Self {
         let jars = jars(version);
         let directory = nursery::directory("kafka");
@@ -176,6 +190,7 @@ impl Kafka {
             directory,
             port,
             flags,
+            environment,
             running: Mutex::new(None),
             _zookeeper: zookeeper,
         };
@@ -248,6 +263,17 @@ impl Kafka {
             .sum()
     }
 
+    /// From now on no file of the broker's grows, as on a disk that is full: it fails its log
+    /// directory, and ends by itself. There is room again when it is launched.
+    ///
+    /// Panics when it is stopped, or cannot be limited.
+    pub fn fill_disk(&self) {
+        let limit = Command::new("prlimit")
+            .args(["--fsize=0:", "--pid", &self.process().to_string()])
+            .status();
+        assert!(limit.is_ok_and(|status| status.success()), "prlimit");
+    }
+
     /// Stops the broker and waits until it is gone.
     ///
     /// Panics when it does not go within 60 s.
@@ -268,7 +294,8 @@ impl Kafka {
         let mut command = java(&self.jars, &self.directory, "kafka.log", self.flags);
         command
             .arg("kafka.Kafka")
-            .arg(self.directory.join("server.properties"));
+            .arg(self.directory.join("server.properties"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut running = Running::spawn(&mut command, "KILL");
         await_port(self.port, &mut running, &self.directory.join("kafka.log"));
         *self.running.lock().expect("no panic under it") = Some(running);

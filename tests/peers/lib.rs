@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
 pub mod certificates;
+pub mod clock;
 pub mod connect;
 pub mod debezium;
 pub mod files;

@@ -22,10 +22,28 @@ impl Penstock {
     /// Panics when the binary cannot be run.
     #[must_use]
     pub fn standalone(worker: &Properties, connectors: &[&Properties]) -> Self {
-        Self::with_files("standalone", worker, connectors)
+        Self::standalone_under(&[], worker, connectors)
     }
 
-    fn with_files(verb: &str, worker: &Properties, connectors: &[&Properties]) -> Self {
+    /// As [`Self::standalone`], with a command in front that becomes what follows it:
+    /// `prlimit --data=…`, `env NAME=…`.
+    ///
+    /// Panics when the binary cannot be run.
+    #[must_use]
+    pub fn standalone_under(
+        command: &[&str],
+        worker: &Properties,
+        connectors: &[&Properties],
+    ) -> Self {
+        Self::with_files(command, "standalone", worker, connectors)
+    }
+
+    fn with_files(
+        command: &[&str],
+        verb: &str,
+        worker: &Properties,
+        connectors: &[&Properties],
+    ) -> Self {
         let directory = nursery::directory("penstock");
         let mut arguments = vec![verb.to_owned()];
         let named = std::iter::once(("worker".to_owned(), worker)).chain(
@@ -40,7 +58,7 @@ impl Penstock {
             arguments.push(path.display().to_string());
         }
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        Self::spawn(directory, &arguments)
+        Self::spawn(command, directory, &arguments)
     }
 
     /// `penstock check` of the same files: its exit code, and what it says against them.
@@ -48,7 +66,7 @@ impl Penstock {
     /// Panics when it takes a minute.
     #[must_use]
     pub fn check(worker: &Properties, connectors: &[&Properties]) -> (i32, String) {
-        let mut check = Self::with_files("check", worker, connectors);
+        let mut check = Self::with_files(&[], "check", worker, connectors);
         check.wait(Duration::from_secs(60))
     }
 
@@ -57,14 +75,16 @@ impl Penstock {
     /// Panics when the binary cannot be run.
     #[must_use]
     pub fn run(arguments: &[&str]) -> Self {
-        Self::spawn(nursery::directory("penstock"), arguments)
+        Self::spawn(&[], nursery::directory("penstock"), arguments)
     }
 
-    fn spawn(directory: PathBuf, arguments: &[&str]) -> Self {
+    fn spawn(command: &[&str], directory: PathBuf, arguments: &[&str]) -> Self {
         let file = |name: &str| File::create(directory.join(name)).expect("our own directory");
-        let mut command = Command::new(binary());
+        let binary = binary().display().to_string();
+        let line: Vec<&str> = [command, &[&binary], arguments].concat();
+        let mut command = Command::new(line[0]);
         command
-            .args(arguments)
+            .args(&line[1..])
             .current_dir(&directory)
             .env("RUST_BACKTRACE", "1")
             .stdout(file("stdout"))

@@ -46,6 +46,7 @@ pub struct Postgres {
     directory: PathBuf,
     port: u16,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
     running: Mutex<Option<Running>>,
 }
 
@@ -63,9 +64,22 @@ impl Postgres {
     /// Panics when it does not start.
     #[must_use]
     pub fn start_with(version: Version, settings: &[(&str, &str)]) -> Self {
+        Self::start_among(version, settings, Vec::new())
+    }
+
+    /// As [`Self::start_with`], with variables in its environment.
+    ///
+    /// Panics when it does not start.
+    #[must_use]
+    pub fn start_among(
+        version: Version,
+        settings: &[(&str, &str)],
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let directory = nursery::directory("postgres");
         let programs = programs(version, &directory);
-        let server = Self::in_directory(programs, directory, settings);
+        let mut server = Self::in_directory(programs, directory, settings);
+        server.environment = environment;
         server.initialize();
         server.launch();
         server
@@ -94,6 +108,7 @@ impl Postgres {
                 .chain(settings)
                 .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
                 .collect(),
+            environment: Vec::new(),
             running: Mutex::new(None),
         }
     }
@@ -261,6 +276,7 @@ impl Postgres {
             .arg("-p")
             .arg(self.port.to_string())
             .args(&self.settings)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(out.try_clone().expect("a file handle"))
             .stderr(out);
         let mut running = Running::spawn(&mut command, "QUIT");
@@ -283,6 +299,23 @@ impl Postgres {
             if ready { Ok(()) } else { Err(self.log()) }
         });
         *self.running.lock().expect("no panic under it") = Some(running);
+    }
+
+    /// Starts again in another epoch of transaction ids, as a cluster that has used up four billion
+    /// of them.
+    ///
+    /// Panics when `pg_resetwal` does not do it.
+    pub fn enter_epoch(&self, epoch: u32) {
+        self.stop(Stop::Fast);
+        let output = self
+            .server_program("pg_resetwal")
+            .args(["-e", &epoch.to_string(), "-D"])
+            .arg(self.directory.join("data"))
+            .output()
+            .expect("pg_resetwal runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        self.launch();
     }
 
     /// Stops and starts.

@@ -770,7 +770,7 @@ impl Stream {
         let mut work = pin!(work);
         let position = self.position();
         loop {
-            keeper.advance(outlet, position)?;
+            keeper.advance(outlet, position, false)?;
             let told = self.told_at + interval.min(STATUS_WHILE_WAITING);
             if net::now() >= told || keeper.has_moved() {
                 self.put_status(keeper.take_confirmed());
