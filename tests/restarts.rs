@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use tests::clock::Clock;
 use tests::judge::{self, Format};
 use tests::kafka::{self, Kafka, Stop};
 use tests::penstock::Penstock;
@@ -17,6 +18,19 @@ const SOON: Duration = Duration::from_secs(120);
 fn hasty() -> &'static Postgres {
     static SERVER: std::sync::OnceLock<Postgres> = std::sync::OnceLock::new();
     SERVER.get_or_init(|| Postgres::start_with(Version::Debian, &[("wal_sender_timeout", "2s")]))
+}
+
+/// The same worker, writing Avro.
+fn avro(worker: &Properties, registry: &Registry) -> Properties {
+    let converter = "io.confluent.connect.avro.AvroConverter";
+    ["key", "value"]
+        .iter()
+        .fold(worker.clone(), |worker, side| {
+            worker.with(&format!("{side}.converter"), converter).with(
+                &format!("{side}.converter.schema.registry.url"),
+                registry.url(),
+            )
+        })
 }
 
 /// A table of numbers, sent one after the other, and the files to send it with.
@@ -306,16 +320,7 @@ fn a_slot_that_a_dead_predecessor_holds() {
 fn the_registry_is_away_when_a_table_changes() {
     let (kafka, registry) = (Kafka::shared(kafka::NEWEST), Registry::start());
     let it = Numbers::new(hasty(), kafka, "registry");
-    let converter = "io.confluent.connect.avro.AvroConverter";
-    let worker = ["key", "value"]
-        .iter()
-        .fold(it.worker.clone(), |worker, side| {
-            worker.with(&format!("{side}.converter"), converter).with(
-                &format!("{side}.converter.schema.registry.url"),
-                registry.url(),
-            )
-        });
-    let mut pipe = Penstock::standalone(&worker, &[&it.connector]);
+    let mut pipe = Penstock::standalone(&avro(&it.worker, &registry), &[&it.connector]);
     pipe.wait_for(&["INFO", "streaming"], SOON);
     registry.stop();
     it.database
@@ -336,6 +341,187 @@ fn the_registry_is_away_when_a_table_changes() {
             other => Err(format!("{other} records\n{}", pipe.log())),
         }
     });
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// For longer than a Kafka transaction may last, in the middle of one of PostgreSQL's.
+#[test]
+fn the_registry_is_away_for_longer_than_a_kafka_transaction() {
+    let (kafka, registry) = (Kafka::shared(kafka::NEWEST), Registry::start());
+    let mut it = Numbers::new(hasty(), kafka, "registry_long");
+    it.database
+        .query("CREATE TABLE u (id int PRIMARY KEY); CREATE TABLE w (id int PRIMARY KEY)");
+    let worker = avro(&it.worker, &registry);
+    it.connector = it
+        .connector
+        .with("table.include.list", "public.[tuw]")
+        .with("errors.retry.timeout", -1)
+        .with("errors.retry.delay.max.ms", 1000)
+        .with("producer.override.transaction.timeout.ms", 5000);
+    let mut pipe = Penstock::standalone(&worker, &[&it.connector]);
+    pipe.wait_for(&["INFO", "streaming"], SOON);
+    it.insert();
+    it.database.wait_confirmed(&it.database.name, SOON);
+    let walsender = it.slot("active_pid");
+    registry.stop();
+    for (at, table) in ["u", "w"].iter().enumerate() {
+        let (from, to) = (10 + 1000 * at, 1009 + 1000 * at);
+        it.database.query(&format!(
+            "BEGIN; INSERT INTO t SELECT generate_series({from}, {to});
+             INSERT INTO {table} SELECT generate_series(1, 1000);
+             INSERT INTO t VALUES ({}); COMMIT",
+            5000 + at
+        ));
+    }
+    pipe.wait_for(&["state: registry away", "times=1"], SOON);
+    std::thread::sleep(Duration::from_secs(20));
+    registry.launch();
+    it.database.wait_confirmed(&it.database.name, SOON);
+    let log = pipe.log();
+    assert_eq!(it.slot("active_pid"), walsender, "{log}");
+    assert!(!log.contains("trying again"), "{log}");
+    for (table, rows) in [("t", 2004), ("u", 1000), ("w", 1000)] {
+        let topic = format!("{}.public.{table}", it.database.name);
+        let (count, _) = judge::count(&it.bootstrap, &topic);
+        assert_eq!(count, rows, "{table}: {log}");
+    }
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+#[test]
+fn how_long_a_registry_is_asked() {
+    let (kafka, registry) = (Kafka::shared(kafka::NEWEST), Registry::start());
+    let mut it = Numbers::new(hasty(), kafka, "registry_bound");
+    it.connector = it
+        .connector
+        .with("errors.retry.timeout", 3000)
+        .with("errors.max.retries", 0);
+    let mut pipe = Penstock::standalone(&avro(&it.worker, &registry), &[&it.connector]);
+    pipe.wait_for(&["INFO", "streaming"], SOON);
+    registry.stop();
+    let asked = Instant::now();
+    it.database
+        .query("ALTER TABLE t ADD v int DEFAULT 7; INSERT INTO t VALUES (1, 8)");
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, 6, "{log}");
+    assert!(log.matches("asking again").count() > 1, "{log}");
+    let took = asked.elapsed();
+    assert!((2..15).contains(&took.as_secs()), "{took:?}: {log}");
+}
+
+/// A broker whose files can grow no more fails its log directory, and ends.
+#[test]
+fn the_brokers_disk_is_full() {
+    let kafka = Kafka::start(kafka::NEWEST);
+    let mut it = Numbers::new(hasty(), &kafka, "full");
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    kafka.fill_disk();
+    for _ in 0..10 {
+        it.insert();
+    }
+    pipe.wait_for(&["state: broker away", "times=1"], SOON);
+    for _ in 0..10 {
+        it.insert();
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    pipe.assert_running();
+    // There is room again.
+    kafka.restart(Stop::Kill);
+    it.insert_and_see(&mut pipe);
+    it.database.wait_confirmed(&it.database.name, SOON);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// Each clock in turn, an hour forward and an hour back. PostgreSQL ends its walsenders for it, and
+/// a coordinator the transactions that are open, in words that also tell of another instance.
+#[test]
+fn clocks_jump() {
+    const HOUR: i64 = 3600;
+    let clocks = [(); 3].map(|()| Clock::right());
+    let [ours, servers, brokers] = &clocks;
+    let server = Postgres::start_among(
+        Version::Debian,
+        &[("wal_sender_timeout", "10s")],
+        servers.environment(),
+    );
+    let kafka = Kafka::start_among(
+        kafka::NEWEST,
+        // How often the coordinator looks for transactions that are too old.
+        &[(
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+            "100",
+        )],
+        brokers.environment(),
+    );
+    let mut it = Numbers::new(&server, &kafka, "clocks");
+    let environment = ours.environment();
+    let environment = environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let command: Vec<_> = std::iter::once("env".to_owned())
+        .chain(environment)
+        .collect();
+    let command: Vec<_> = command.iter().map(String::as_str).collect();
+    let mut pipe = Penstock::standalone_under(&command, &it.worker, &[&it.connector]);
+    pipe.wait_for(&["INFO", "streaming"], SOON);
+    it.insert_and_see(&mut pipe);
+    for clock in &clocks {
+        for offset in [HOUR, 0, -HOUR, 0] {
+            // Transactions that are open while the time changes.
+            let (name, next) = (it.database.name.clone(), it.next);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for turn in 0..20 {
+                        let at = next + turn * 100;
+                        let rows = format!("generate_series({at}, {})", at + 99);
+                        server.query(&name, &format!("INSERT INTO t SELECT {rows}"));
+                    }
+                });
+                std::thread::sleep(Duration::from_millis(400));
+                clock.set(offset);
+            });
+            it.next += 2000;
+            it.insert();
+            std::thread::sleep(Duration::from_secs(2));
+            it.insert_and_see(&mut pipe);
+        }
+    }
+    it.database.wait_confirmed(&it.database.name, SOON);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// It stands still for longer than its transaction may last: the coordinator ends that, and nobody
+/// has taken over.
+#[test]
+fn stopped_for_longer_than_a_transaction_lasts() {
+    let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "stood");
+    it.connector = it
+        .connector
+        .with("producer.override.transaction.timeout.ms", 1000);
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    for _ in 0..2 {
+        let next = it.next;
+        let database = &it.database;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for turn in 0..100 {
+                    let at = next + turn * 100;
+                    database.query(&format!(
+                        "INSERT INTO t SELECT generate_series({at}, {})",
+                        at + 99
+                    ));
+                }
+            });
+            std::thread::sleep(Duration::from_millis(400));
+            pipe.signal("STOP");
+            std::thread::sleep(Duration::from_secs(13));
+            pipe.signal("CONT");
+        });
+        it.next += 10_000;
+        it.arrived(&mut pipe);
+    }
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }
 
