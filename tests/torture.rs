@@ -244,6 +244,7 @@ impl Site {
 enum Fault {
     BrokerKilled,
     BrokerRestarted,
+    DiskFull,
     ServerCrashed,
     ServerRestarted,
     WalsenderEnded,
@@ -256,9 +257,10 @@ enum Fault {
     Stopped,
 }
 
-const FAULTS: [(Fault, u64); 12] = [
+const FAULTS: [(Fault, u64); 13] = [
     (Fault::BrokerKilled, 1),
     (Fault::BrokerRestarted, 1),
+    (Fault::DiskFull, 1),
     (Fault::ServerCrashed, 3),
     (Fault::ServerRestarted, 3),
     (Fault::WalsenderEnded, 4),
@@ -379,6 +381,11 @@ impl Ordeal<'_> {
         match FAULTS[which].0 {
             Fault::BrokerKilled => kafka.restart(kafka::Stop::Kill),
             Fault::BrokerRestarted => kafka.restart(kafka::Stop::Clean),
+            Fault::DiskFull => {
+                kafka.fill_disk();
+                seconds(3.0);
+                kafka.restart(kafka::Stop::Kill);
+            }
             Fault::ServerCrashed => server.restart(postgres::Stop::Immediate),
             Fault::ServerRestarted => server.restart(postgres::Stop::Fast),
             Fault::WalsenderEnded => {
