@@ -956,11 +956,11 @@ mod resumed {
         it.run(&[], Twice::Anything);
     }
 
-    /// Two tables over two connections into one partition, more than there is room for: each gets
-    /// its turn.
+    /// Two tables, too small to be cut, over two connections into one partition, more than there is
+    /// room for: each gets its turn.
     #[test]
     fn connections_share_what_room_there_is() {
-        const ROWS: usize = 20_000;
+        const ROWS: usize = 3800;
         let kafka = Kafka::shared(kafka::NEWEST);
         let database = Postgres::shared(Version::Debian).database("shared_room");
         for table in ["a", "b"] {
@@ -973,6 +973,7 @@ mod resumed {
         let (worker, connector) = files(&database, kafka, database.server.port(), &["a", "b"]);
         let connector = connector
             .with("snapshot.max.threads", 2)
+            .with("penstock.memory.max", "32MiB")
             .with("transforms", "one")
             .with(
                 "transforms.one.type",
