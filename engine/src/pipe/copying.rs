@@ -1118,7 +1118,8 @@ fn follows(rest: &[u8], binary: bool, max: usize) -> Option<bool> {
     }
     let length = *rest.first_chunk::<4>()?;
     let large = u32::from_be_bytes(length) as usize > max;
-    Some(!large && !(binary && length == END))
+    let end = binary && length == END;
+    Some(!large && !end)
 }
 
 /// Indexes a row in what a CopyData holds; text loses its escapes in place. `false`: it is the end
