@@ -368,7 +368,8 @@ fn the_registry_is_away_for_longer_than_a_kafka_transaction() {
         let (from, to) = (10 + 1000 * at, 1009 + 1000 * at);
         it.database.query(&format!(
             "BEGIN; INSERT INTO t SELECT generate_series({from}, {to});
-             INSERT INTO {table} SELECT generate_series(1, 1000);
+             ALTER TABLE {table} ADD v int;
+             INSERT INTO {table} SELECT g, g FROM generate_series(1, 1000) g;
              INSERT INTO t VALUES ({}); COMMIT",
             5000 + at
         ));
@@ -392,6 +393,9 @@ fn the_registry_is_away_for_longer_than_a_kafka_transaction() {
 fn how_long_a_registry_is_asked() {
     let (kafka, registry) = (Kafka::shared(kafka::NEWEST), Registry::start());
     let mut it = Numbers::new(hasty(), kafka, "registry_bound");
+    for side in ["key", "value"] {
+        it.worker = it.worker.with(&format!("{side}.converter.max.retries"), 0);
+    }
     it.connector = it
         .connector
         .with("errors.retry.timeout", 3000)
@@ -433,28 +437,15 @@ fn the_brokers_disk_is_full() {
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }
 
-/// Each clock in turn, an hour forward and an hour back. PostgreSQL ends its walsenders for it, and
-/// a coordinator the transactions that are open, in words that also tell of another instance.
+/// Ours and PostgreSQL's, an hour forward and an hour back. The server ends its walsenders for it.
 #[test]
 fn clocks_jump() {
     const HOUR: i64 = 3600;
-    let clocks = [(); 3].map(|()| Clock::right());
-    let [ours, servers, brokers] = &clocks;
-    let server = Postgres::start_among(
-        Version::Debian,
-        &[("wal_sender_timeout", "10s")],
-        servers.environment(),
-    );
-    let kafka = Kafka::start_among(
-        kafka::NEWEST,
-        // How often the coordinator looks for transactions that are too old.
-        &[(
-            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-            "100",
-        )],
-        brokers.environment(),
-    );
-    let mut it = Numbers::new(&server, &kafka, "clocks");
+    let clocks = [Clock::right(), Clock::right()];
+    let [ours, servers] = &clocks;
+    let settings = [("wal_sender_timeout", "10s")];
+    let server = Postgres::start_among(Version::Debian, &settings, servers.environment());
+    let mut it = Numbers::new(&server, Kafka::shared(kafka::NEWEST), "clocks");
     let environment = ours.environment();
     let environment = environment
         .iter()
@@ -483,11 +474,40 @@ fn clocks_jump() {
             });
             it.next += 2000;
             it.insert();
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(Duration::from_secs(1));
             it.insert_and_see(&mut pipe);
         }
     }
+    // Or nothing was shown.
+    let log = pipe.log();
+    let hours: std::collections::BTreeSet<_> = log
+        .lines()
+        .filter_map(|line| line.get(..13).filter(|hour| hour.starts_with("20")))
+        .collect();
+    assert!(hours.len() > 1, "{log}");
     it.database.wait_confirmed(&it.database.name, SOON);
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
+/// A coordinator whose clock was set forward ends transactions in the words that tell of another
+/// instance. Nobody takes the slot, so it goes on.
+#[test]
+fn a_fence_that_nobody_explains() {
+    let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "fenced");
+    let mut pipe = it.start();
+    it.insert_and_see(&mut pipe);
+    for _ in 0..2 {
+        judge::fence(&it.bootstrap, &format!("penstock-{}-0", it.database.name));
+        let seen = pipe.log().matches("nobody has taken the slot").count();
+        it.insert();
+        it.insert_and_see(&mut pipe);
+        let log = pipe.log();
+        assert_eq!(
+            log.matches("nobody has taken the slot").count(),
+            seen + 1,
+            "{log}"
+        );
+    }
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }
 

@@ -373,6 +373,15 @@ pub fn exercise(bootstrap: &str) {
     assert!(output.status.success(), "{complaint}");
 }
 
+/// Fences whoever writes with this transactional id, and goes.
+///
+/// Panics with what the client complains about.
+pub fn fence(bootstrap: &str, transactional_id: &str) {
+    let output = python("fence.py", &[bootstrap, transactional_id]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+}
+
 fn python(script: &str, arguments: &[&str]) -> Output {
     interpreter(script)
         .args(arguments)

@@ -36,7 +36,6 @@ pub struct Kafka {
     directory: PathBuf,
     port: u16,
     flags: &'static [&'static str],
-    environment: Vec<(String, String)>,
     running: Mutex<Option<Running>>,
     _zookeeper: Option<Running>,
 }
@@ -55,18 +54,6 @@ impl Kafka {
     /// Panics when it does not start within a minute.
     #[must_use]
     pub fn start_with(version: &str, settings: &[(&str, &str)]) -> Self {
-        Self::start_among(version, settings, Vec::new())
-    }
-
-    /// As [`Self::start_with`], with variables in its environment.
-    ///
-    /// Panics when it does not start within a minute.
-    #[must_use]
-    pub fn start_among(
-        version: &str,
-        settings: &[(&str, &str)],
-        environment: Vec<(String, String)>,
-    ) -> Self {
         // One compiler tier and one collector thread: quick to start, and leave the cores alone.
         let flags = &[
             "-Xms128m",
@@ -74,7 +61,7 @@ impl Kafka {
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
         ];
-        Self::start_as(version, free_ports(3), settings, flags, environment)
+        Self::start_as(version, free_ports(3), settings, flags)
     }
 
     /// Starts three brokers, each a controller as well, that keep three copies of what clients
@@ -110,7 +97,7 @@ impl Kafka {
                             ("transaction.state.log.replication.factor", "3"),
                             ("transaction.state.log.min.isr", "2"),
                         ];
-                        Self::start_as(version, port, &settings, flags, Vec::new())
+                        Self::start_as(version, port, &settings, flags)
                     })
                 })
                 .collect();
@@ -135,7 +122,7 @@ impl Kafka {
             "-XX:InitiatingHeapOccupancyPercent=35",
             "-XX:+ExplicitGCInvokesConcurrent",
         ];
-        Self::start_as(version, free_ports(3), settings, flags, Vec::new())
+        Self::start_as(version, free_ports(3), settings, flags)
     }
 
     fn start_as(
@@ -143,7 +130,6 @@ impl Kafka {
         port: u16,
         settings: &[(&str, &str)],
         flags: &'static [&'static str],
-        environment: Vec<(String, String)>,
     ) -> Self {
         let jars = jars(version);
         let directory = nursery::directory("kafka");
@@ -190,7 +176,6 @@ impl Kafka {
             directory,
             port,
             flags,
-            environment,
             running: Mutex::new(None),
             _zookeeper: zookeeper,
         };
@@ -294,8 +279,7 @@ impl Kafka {
         let mut command = java(&self.jars, &self.directory, "kafka.log", self.flags);
         command
             .arg("kafka.Kafka")
-            .arg(self.directory.join("server.properties"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+            .arg(self.directory.join("server.properties"));
         let mut running = Running::spawn(&mut command, "KILL");
         await_port(self.port, &mut running, &self.directory.join("kafka.log"));
         *self.running.lock().expect("no panic under it") = Some(running);

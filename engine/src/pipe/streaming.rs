@@ -590,6 +590,7 @@ impl Stream {
     /// Completes a table from the catalogue and the registry, while the server keeps hearing of us
     /// and what was appended is sent.
     async fn resolve(&mut self, pipe: &mut Pipe, announced: Announced) -> Result<(), Error> {
+        self.count(pipe, self.position());
         let Pipe {
             tables,
             client,
@@ -637,6 +638,7 @@ impl Stream {
 
     /// Makes a kind of notice ready, in the same way.
     async fn prepare(&mut self, pipe: &mut Pipe, of: Of) -> Result<(), Error> {
+        self.count(pipe, self.position());
         let Pipe {
             notices,
             registry,

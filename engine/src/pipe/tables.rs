@@ -654,12 +654,14 @@ impl Registries {
                 }
                 Err(error) => error,
             };
-            let over = timeout.is_some_and(|timeout| asked.elapsed() + wait > timeout);
-            if over || !error.retriable() {
+            if !error.retriable() {
                 return Err(error.into());
             }
             let before = self.states.enter(State::RegistryAway);
             was = was.or(before);
+            if timeout.is_some_and(|timeout| asked.elapsed() + wait > timeout) {
+                return Err(error.into());
+            }
             tracing::warn!(subject, "{error}; asking again");
             tokio::time::sleep(super::jittered(wait)).await;
             wait = (wait * 2).min(wait_max);
