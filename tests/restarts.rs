@@ -398,7 +398,7 @@ fn how_long_a_registry_is_asked() {
     }
     it.connector = it
         .connector
-        .with("errors.retry.timeout", 3000)
+        .with("errors.retry.timeout", 6000)
         .with("errors.max.retries", 0);
     let mut pipe = Penstock::standalone(&avro(&it.worker, &registry), &[&it.connector]);
     pipe.wait_for(&["INFO", "streaming"], SOON);
@@ -410,7 +410,7 @@ fn how_long_a_registry_is_asked() {
     assert_eq!(code, 6, "{log}");
     assert!(log.matches("asking again").count() > 1, "{log}");
     let took = asked.elapsed();
-    assert!((2..15).contains(&took.as_secs()), "{took:?}: {log}");
+    assert!((1..8).contains(&took.as_secs()), "{took:?}: {log}");
 }
 
 /// A broker whose files can grow no more fails its log directory, and ends.
@@ -478,13 +478,22 @@ fn clocks_jump() {
             it.insert_and_see(&mut pipe);
         }
     }
+    // So far ahead that the broker takes no record.
+    ours.set(HOUR + 100);
+    it.insert();
+    pipe.wait_for(&["INVALID_TIMESTAMP", "trying again"], SOON);
+    ours.set(0);
+    it.insert_and_see(&mut pipe);
     // Or nothing was shown.
-    let log = pipe.log();
-    let hours: std::collections::BTreeSet<_> = log
-        .lines()
-        .filter_map(|line| line.get(..13).filter(|hour| hour.starts_with("20")))
-        .collect();
-    assert!(hours.len() > 1, "{log}");
+    let topic = format!("{}.public.t", it.database.name);
+    let records = judge::read(&it.bootstrap, &topic, Format::Json, 0, SOON);
+    let times = records
+        .iter()
+        .filter_map(|record| record.value["ts_ms"].as_i64());
+    let (first, last) = times.fold((i64::MAX, i64::MIN), |(first, last), at| {
+        (first.min(at), last.max(at))
+    });
+    assert!(last - first > 2 * HOUR * 1000 - 1000, "{first} to {last}");
     it.database.wait_confirmed(&it.database.name, SOON);
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }

@@ -213,6 +213,8 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
             Pause::Announced(announced) => {
                 let (oid, name) = (announced.oid, announced.name.clone());
                 stream.resolve(pipe, announced).await?;
+                // That may take as long as the registry does, and it was not listened to.
+                stream.heard_at = net::now();
                 if pipe.binary && !pipe.tables.read_binary(oid) {
                     tracing::info!(table = name, "a column must come as text: streaming again");
                     let at = stream.resumption(from.lsn);
@@ -220,8 +222,14 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
                     return Ok(Turn::Text(at));
                 }
             }
-            Pause::Notice(of) => stream.prepare(pipe, of).await?,
-            Pause::Route(table, place) => stream.learn_route(pipe, table, &place).await?,
+            Pause::Notice(of) => {
+                stream.prepare(pipe, of).await?;
+                stream.heard_at = net::now();
+            }
+            Pause::Route(table, place) => {
+                stream.learn_route(pipe, table, &place).await?;
+                stream.heard_at = net::now();
+            }
             Pause::Reached => {
                 // With the position: what is committed without one would be sent again.
                 let Pipe { keeper, outlet, .. } = &mut *pipe;

@@ -122,6 +122,8 @@ const TRANSIENT: &[ErrorCode] = &[
     ErrorCode::UNKNOWN_PRODUCER_ID,
     ErrorCode::TRANSACTION_ABORTABLE,
     ErrorCode::TRANSACTION_COORDINATOR_FENCED,
+    // Ours is the time of now: one of the clocks is wrong, and will be set.
+    ErrorCode::INVALID_TIMESTAMP,
 ];
 
 impl fmt::Display for Error {
