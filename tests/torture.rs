@@ -376,6 +376,7 @@ impl Ordeal<'_> {
             server,
             kafka_proxy,
             server_proxy,
+            ..
         } = self.site;
         let seconds = |seconds: f32| std::thread::sleep(Duration::from_secs_f32(seconds));
         match FAULTS[which].0 {
