@@ -820,7 +820,8 @@ fn config(world: &World) -> Config {
     );
     let connector = format!(
         "name=sim\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
-         topic.prefix={PREFIX}\npenstock.transaction.version=2\ndatabase.hostname=postgres\ndatabase.user=u\n\
+         topic.prefix={PREFIX}\npenstock.transaction.version=2\n\
+         database.hostname=postgres\ndatabase.user=u\n\
          database.dbname=simulated\ndatabase.sslmode=disable\nplugin.name=pgoutput\n\
          slot.name=simulated\npublication.name=p\npublication.autocreate.mode=filtered\n\
          snapshot.max.threads={}\n\

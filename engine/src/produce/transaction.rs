@@ -9,9 +9,10 @@
 //! records of the next are already appended; their batches wait. With transactions version 2
 //! (KIP-890), Produce adds partitions itself, and each EndTxn hands out the identity of the next
 //! transaction; but a leader that has not seen the last markers holds Produce back for 20 ms, where
-//! with version 1 the coordinator says CONCURRENT_TRANSACTIONS at once and is asked again after one.
-//! So version 1 is the default: measured, 1 000 transactions a second are readable after 4 ms (p99
-//! 11) and not 10 (28). A transaction that must be aborted ends the producer: its successor fences it.
+//! with version 1 the coordinator says CONCURRENT_TRANSACTIONS at once and is asked again after
+//! one. So version 1 is the default: measured, 1 000 transactions a second are readable after 4 ms
+//! (p99 11) and not 10 (28). A transaction that must be aborted ends the producer: its successor
+//! fences it.
 //!
 //! With version 1 an EndTxn whose answer is lost may still be on its way when the one that was
 //! sent after it is answered, and would commit the next transaction before its time. That one gets
