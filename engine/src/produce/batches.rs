@@ -72,6 +72,9 @@ pub(super) struct Partition {
     /// In the order of their sequences.
     pub(super) sealed: VecDeque<BatchId>,
     pub(super) in_flight: usize,
+    /// Sequences of batches that are in the log while one before them is not known to be: a broker
+    /// remembers five batches, and that one must still be among them when it is sent again.
+    pub(super) overtaking: Vec<i32>,
     /// An attempt failed: nothing is sent until what is in flight has come back.
     pub(super) recovering: bool,
     /// A batch of this identity is in the log. Until then a broker takes any sequence for the
@@ -101,6 +104,7 @@ impl Partition {
             held: 0,
             sealed: VecDeque::new(),
             in_flight: 0,
+            overtaking: Vec::new(),
             recovering: false,
             proven: false,
             reset: false,
@@ -448,6 +452,22 @@ impl Batches {
         self.arena.get_mut(id.0 as usize)?.as_mut()
     }
 
+    /// Forgets batches that overtook what is in the log by now, too.
+    pub(super) fn count_overtaking(&mut self, place: Place) {
+        if self.partition(place).overtaking.is_empty() {
+            return;
+        }
+        let first = self.partition(place).sealed.front();
+        let first = first.and_then(|&id| self.sealed(id));
+        let first = first.map(|sealed| sealed.stamp.base_sequence);
+        let overtaking = &mut self.partition_mut(place).overtaking;
+        match first {
+            // Sequences begin again at zero.
+            Some(first) => overtaking.retain(|it| it.wrapping_sub(first) & i32::MAX < i32::MAX / 2),
+            None => overtaking.clear(),
+        }
+    }
+
     /// Gives every batch of a partition its place in the sequence of another producer identity.
     pub(super) fn restamp(&mut self, place: Place, identity: (i64, i16)) {
         let (topic, number) = place;
@@ -456,6 +476,7 @@ impl Batches {
         partition.identity = identity;
         partition.proven = false;
         partition.next_sequence = 0;
+        partition.overtaking.clear();
         for &id in &partition.sealed {
             let Some(sealed) = &mut arena[id.0 as usize] else {
                 continue;

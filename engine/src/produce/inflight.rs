@@ -281,7 +281,13 @@ impl Producer {
             if partition.recovering && partition.in_flight == 0 {
                 partition.recovering = false;
             }
-            let most = if partition.proven { per_partition } else { 1 };
+            let most = if partition.proven {
+                per_partition
+                    .saturating_sub(partition.overtaking.len())
+                    .max(1)
+            } else {
+                1
+            };
             if partition.recovering || partition.in_flight >= most {
                 continue;
             }
@@ -444,7 +450,14 @@ impl Producer {
                 partition.in_flight -= 1;
                 partition.acknowledged_offset =
                     partition.acknowledged_offset.max(result.base_offset);
+                if partition.sealed.front() != Some(&id)
+                    && let Some(sealed) = self.batches.sealed(id)
+                {
+                    let sequence = sealed.stamp.base_sequence;
+                    self.batches.partition_mut(place).overtaking.push(sequence);
+                }
                 self.batches.acknowledge(id);
+                self.batches.count_overtaking(place);
             }
             Action::Refresh => {
                 let partition = self.batches.partition_mut(place);

@@ -843,3 +843,11 @@ proptest! {
         Simulation::new(seed, Some(version), linger_ms, in_flight).run(300);
     }
 }
+
+/// A batch whose answer was lost is behind five others by the time it is sent again: once because
+/// the leader moved meanwhile, once because a replica was missing.
+#[test]
+fn what_may_be_in_the_log_is_not_overtaken_by_more_than_a_broker_remembers() {
+    Simulation::new(5_662_451_571_811_762_622, None, 1, 4).run(400);
+    Simulation::new(8_502_099_108_915_340_455, None, 5, 6).run(400);
+}
