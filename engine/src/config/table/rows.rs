@@ -525,7 +525,8 @@ const NO_SIGNALS: &str = "signals and incremental snapshots are not supported by
 const NO_NOTIFICATIONS: &str = "notifications are not supported by this version";
 const NO_LINEAGE: &str = "OpenLineage is not supported";
 const NO_JAVA_CLASS: &str = "it names a Java class, and there is no Java here";
-const ONE_SNAPSHOT: &str = "the copy reads from one exported snapshot, and locks nothing";
+const ONE_SNAPSHOT: &str =
+    "the copy reads from one exported snapshot, under ACCESS SHARE, which stops no writer";
 
 const MODE_CUSTOM: &str = "a custom snapshotter is a Java class, and there is no Java here";
 const MODE_CONFIGURATION: &str =
