@@ -118,7 +118,17 @@ impl Capture {
         self
     }
 
+    /// What is compared.
     fn captured(&self) -> Vec<Value> {
+        let mut captured = self.all_captured();
+        captured.retain(|record| {
+            let topic = record["topic"].as_str().expect("a topic");
+            !self.without_topics.contains(&topic)
+        });
+        captured
+    }
+
+    fn all_captured(&self) -> Vec<Value> {
         let file = directory(self.folder).join(format!("{}.jsonl", self.name));
         let text = fs::read_to_string(file).expect("a capture");
         text.lines()
@@ -130,10 +140,6 @@ impl Capture {
                     }
                 }
                 record
-            })
-            .filter(|record| {
-                let topic = record["topic"].as_str().expect("a topic");
-                !self.without_topics.contains(&topic)
             })
             .collect()
     }
@@ -296,7 +302,7 @@ impl Capture {
         let records = records.unwrap_or_else(|error| panic!("{error}\n{}", pipe.log()));
         assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
         let positions = judge::read(&bootstrap, "penstock-offsets", Format::Json, 1, SOON);
-        let captured = self.captured();
+        let captured = self.all_captured();
         let has = |kind: &str| {
             captured
                 .iter()
