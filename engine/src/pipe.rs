@@ -327,7 +327,7 @@ async fn attempt(
 ) -> Result<(), Error> {
     lasting.states.enter(State::Connecting);
     let mut asked = shutdown.clone();
-    let (mut pipe, key) = tokio::select! {
+    let (mut pipe, tables, key) = tokio::select! {
         biased;
         connected = connect(config, shutdown, status, lasting) => connected?,
         () = stopped(&mut asked) => return Ok(()),
@@ -343,7 +343,7 @@ async fn attempt(
     };
     let result = tokio::select! {
         biased;
-        result = pipe.run(&key) => result,
+        result = pipe.run(tables, &key) => result,
         () = unheard => {
             tracing::info!(connector = config.name, "stopped while waiting for a peer");
             Ok(())
@@ -366,13 +366,14 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Connects everything; the answer has the key of the stored position.
+/// Connects everything; the answer has the tables that are captured and the key of the stored
+/// position.
 async fn connect(
     config: &Config,
     shutdown: &watch::Receiver<bool>,
     status: &watch::Sender<Status>,
     lasting: &Lasting,
-) -> Result<(Pipe, Vec<u8>), Error> {
+) -> Result<(Pipe, Vec<CapturedTable>, Vec<u8>), Error> {
     let mut driver = Driver::new(&config.sink)?;
     let mut client = Client::connect(&config.source, Purpose::Query, "penstock").await?;
     let server = Server::ask(&mut client).await?;
@@ -383,12 +384,23 @@ async fn connect(
         let seen = catalog::retained(&mut client, &server, &config.source).await?;
         retention.borrow_mut().tell(&config.name, now, away, seen);
     }
-    let topic = offsets_topic(config, &mut driver).await?;
+    let mut types = Types::default();
+    let kafka = async {
+        let topic = offsets_topic(config, &mut driver).await?;
+        // A predecessor's open transaction is ended by then: what it stored can be read.
+        if !mutant::is(Mutant::ReadBeforeFence) {
+            driver.establish().await?;
+        }
+        Ok(topic)
+    };
+    let database = async {
+        let tables = captured_tables(config, &mut client, &server).await?;
+        let binary = may_ask_for_binary(config, &mut client, &server, &mut types, &tables).await?;
+        Ok::<_, Error>((tables, binary))
+    };
+    // Neither waits for the other.
+    let (topic, (tables, binary)) = tokio::try_join!(kafka, database)?;
     let key = offsets::key(&config.name, &config.encode.topic_prefix);
-    // A predecessor's open transaction is ended by now: what it stored can be read.
-    if !mutant::is(Mutant::ReadBeforeFence) {
-        driver.establish().await?;
-    }
     let partition = driver
         .producer()
         .partition(topic, Some(&key))
@@ -413,7 +425,7 @@ async fn connect(
         notices: Notices::default(),
         client,
         server,
-        types: Types::default(),
+        types,
         status: status.clone(),
         draft: Status::default(),
         published_at: net::now(),
@@ -422,42 +434,29 @@ async fn connect(
         retention: Rc::clone(retention),
         states: Rc::clone(&lasting.states),
         skipped: skipped(config),
-        binary: false,
+        binary,
         settling: Rc::default(),
         scratch: Vec::new(),
         config: config.clone(),
     };
     pipe.outlet.policy.prepare(&mut pipe.outlet.driver).await?;
-    Ok((pipe, key))
+    Ok((pipe, tables, key))
 }
 
 impl Pipe {
-    async fn run(&mut self, key: &[u8]) -> Result<(), Error> {
-        let Self {
-            client,
-            server,
-            config,
-            ..
-        } = self;
-        let tables = catalog::captured_tables(client, &config.capture).await?;
-        if tables.is_empty() {
-            tracing::warn!(
-                connector = config.name,
-                "no table matches the filters: nothing is captured until one does"
-            );
-        }
-        let (source, capture) = (&config.source, &config.capture);
-        catalog::ensure_publication(client, server, source, capture, &tables).await?;
+    async fn run(&mut self, tables: Vec<CapturedTable>, key: &[u8]) -> Result<(), Error> {
         let slot = self.free_slot().await?;
         self.set_replica_identities(&tables).await?;
-        self.binary = self.may_ask_for_binary(&tables).await?;
         // Behind the slot: a predecessor that still streamed from it has stored its last by now.
-        let found = read_stored(&self.config, key).await?;
+        let (found, client) = tokio::try_join!(read_stored(&self.config, key), async {
+            let source = &self.config.source;
+            Ok(Client::connect(source, Purpose::Replication, "penstock start").await?)
+        })?;
         let first = found.is_none();
         let copied = found
             .as_ref()
             .and_then(|found| offsets::copied(&found.value));
-        let (decision, slot) = self.decide(found, slot, key).await?;
+        let (decision, slot) = self.decide(found, slot, client, key).await?;
         let from = match decision {
             Decision::Snapshot { catch_up, because } => {
                 // Over a gap, what was copied before is worth nothing.
@@ -521,33 +520,6 @@ impl Pipe {
         }
     }
 
-    /// Whether every captured column can be read in binary: the server sends all tables in one
-    /// form, and text only for types that have no other. From PostgreSQL 14 on.
-    async fn may_ask_for_binary(&mut self, captured: &[CapturedTable]) -> Result<bool, Error> {
-        let Self {
-            client,
-            server,
-            types,
-            config,
-            ..
-        } = self;
-        let own = &config.source.slot_stream_params;
-        if server.version < 140_000 || own.iter().any(|(name, _)| name == "binary") {
-            return Ok(false);
-        }
-        for captured in captured.chunks(catalog::TABLES_AT_ONCE) {
-            let oids: Vec<u32> = captured.iter().map(|table| table.oid).collect();
-            let tables = catalog::tables(client, types, &oids).await?;
-            if !tables
-                .iter()
-                .all(|table| tables::reads_binary(table, config))
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// `replica.identity.autoset.values`. What the server refuses is logged: the table is captured
     /// as it is.
     async fn set_replica_identities(&mut self, tables: &[CapturedTable]) -> Result<(), Error> {
@@ -579,17 +551,17 @@ impl Pipe {
     }
 
     /// Where to begin, and the slot that is left for it: one that the server has given up is
-    /// dropped where the tables are copied again.
+    /// dropped where the tables are copied again. `client` is a replication connection.
     async fn decide(
         &mut self,
         found: Option<Found>,
         slot: Option<Slot>,
+        mut client: Client,
         key: &[u8],
     ) -> Result<(Decision, Option<Slot>), Error> {
         let source = &self.config.source;
         let stored = found.as_ref().map(|found| found.stored);
         let home = found.as_ref().and_then(|found| offsets::home(&found.value));
-        let mut client = Client::connect(source, Purpose::Replication, "penstock start").await?;
         let server = Whereabouts::ask(&mut client, &self.server, home).await?;
         let decision = resume::decide(&Case {
             stored,
@@ -1013,6 +985,50 @@ async fn offsets_topic(config: &Config, driver: &mut Driver) -> Result<produce::
     Ok(topic)
 }
 
+/// The tables, and the publication that has them.
+async fn captured_tables(
+    config: &Config,
+    client: &mut Client,
+    server: &Server,
+) -> Result<Vec<CapturedTable>, Error> {
+    let (source, capture) = (&config.source, &config.capture);
+    let tables = catalog::captured_tables(client, capture).await?;
+    if tables.is_empty() {
+        tracing::warn!(
+            connector = config.name,
+            "no table matches the filters: nothing is captured until one does"
+        );
+    }
+    catalog::ensure_publication(client, server, source, capture, &tables).await?;
+    Ok(tables)
+}
+
+/// Whether every captured column can be read in binary: the server sends all tables in one
+/// form, and text only for types that have no other. From PostgreSQL 14 on.
+async fn may_ask_for_binary(
+    config: &Config,
+    client: &mut Client,
+    server: &Server,
+    types: &mut Types,
+    captured: &[CapturedTable],
+) -> Result<bool, Error> {
+    let own = &config.source.slot_stream_params;
+    if server.version < 140_000 || own.iter().any(|(name, _)| name == "binary") {
+        return Ok(false);
+    }
+    for captured in captured.chunks(catalog::TABLES_AT_ONCE) {
+        let oids: Vec<u32> = captured.iter().map(|table| table.oid).collect();
+        let tables = catalog::tables(client, types, &oids).await?;
+        if !tables
+            .iter()
+            .all(|table| tables::reads_binary(table, config))
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A stored position.
 struct Found {
     stored: Stored,
@@ -1029,16 +1045,12 @@ async fn read_stored(config: &Config, key: &[u8]) -> Result<Option<Found>, Error
     } else {
         Isolation::ReadCommitted
     };
-    let records = produce::read_topic(&config.sink, topic, isolation).await?;
-    let last = records
-        .into_iter()
-        .rev()
-        .find(|record| record.key.as_deref() == Some(key));
+    let last = produce::last_value(&config.sink, topic, key, isolation).await?;
     let found = |from: &str, value: Vec<u8>| match offsets::parse(&value) {
         Ok(stored) => Ok(Found { stored, value }),
         Err(why) => Err(unreadable(config, from, why)),
     };
-    let stored = match last.map(|record| record.value) {
+    let stored = match last {
         // Somebody has removed it.
         Some(None) => return Ok(None),
         Some(Some(value)) => Some(found(topic, value)?),

@@ -38,7 +38,7 @@ pub use consume::{Consumer, create_topics, delete_topics};
 pub use driver::Driver;
 pub use error::Error;
 pub use inflight::Outgoing;
-pub use read_back::{Isolation, StoredRecord, read_topic};
+pub use read_back::{Isolation, last_value};
 
 use crate::config::{Compression, Sink, TopicCreation};
 use crate::mutant::{self, Mutant};

@@ -1,4 +1,4 @@
-//! A topic from its beginning to its end, once: how stored positions are found again.
+//! The last record of a key in a topic, which is read once: how a stored position is found again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,9 +12,7 @@ use kafkawire::message::fetch::{
 use kafkawire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
-use kafkawire::message::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
-};
+use kafkawire::message::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use super::Error;
 use super::cluster::split_address;
@@ -39,24 +37,12 @@ impl Isolation {
     }
 }
 
-/// A record as it lies in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// Where it lies.
-    pub partition: i32,
-    /// Its place there.
-    pub offset: i64,
-    /// Milliseconds since 1970-01-01 UTC.
-    pub timestamp_ms: i64,
-    /// Null where the producer gave none.
-    pub key: Option<Vec<u8>>,
-    /// Null in a tombstone.
-    pub value: Option<Vec<u8>>,
-}
-
 /// Leaders change, topics are just being created: so long it is tried again.
 const PATIENCE: Duration = Duration::from_secs(15);
-const PAUSE: Duration = Duration::from_millis(100);
+/// The first pause, and what its doubling ends with. A topic that was created a moment ago has its
+/// leaders in a few milliseconds.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// A transaction whose producer is gone ends by itself: Kafka's usual `transaction.timeout.ms`, and
 /// the ten seconds within which the broker looks.
 const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(75);
@@ -68,30 +54,37 @@ const FETCH_WAIT_MS: i32 = 500;
 const START: i64 = -2;
 const END: i64 = -1;
 
-/// All records of `topic` that exist now, partition after partition in the order of their offsets;
-/// none when there is no such topic, which is not created by asking.
+/// The value of the last record of `topic` with this key, as far as there are records now: partition
+/// after partition in the order of their offsets. The inner None is a tombstone; the outer one says
+/// that there is no such record, or no such topic, which is not created by asking.
 ///
 /// Errors: `Unreachable`, `Authentication`, `Protocol`; `Refused` with the ACL that is missing.
-pub async fn read_topic(
+pub async fn last_value(
     sink: &Sink,
     topic: &str,
+    key: &[u8],
     isolation: Isolation,
-) -> Result<Vec<StoredRecord>, Error> {
+) -> Result<Option<Option<Vec<u8>>>, Error> {
     let mut reader = TopicReader {
         sink,
         dialer: Dialer::new(sink)?,
         topic,
+        key,
         isolation,
         links: BTreeMap::new(),
+        found: None,
     };
     let deadline = crate::net::now() + PATIENCE;
+    let mut pause = PAUSE_MIN;
     loop {
         match reader.read().await {
             Err(error) if error.retriable() && crate::net::now() < deadline => {
                 reader.links.clear();
-                tokio::time::sleep(PAUSE).await;
+                reader.found = None;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
             }
-            result => return result,
+            result => return result.map(|()| reader.found),
         }
     }
 }
@@ -100,13 +93,18 @@ struct TopicReader<'s> {
     sink: &'s Sink,
     dialer: Dialer,
     topic: &'s str,
+    key: &'s [u8],
     isolation: Isolation,
     links: BTreeMap<i32, Link>,
+    found: Option<Option<Vec<u8>>>,
 }
 
+/// Where records lie: first offset, and the one behind the last.
+type Extents = BTreeMap<i32, (i64, i64)>;
+
 impl TopicReader<'_> {
-    async fn read(&mut self) -> Result<Vec<StoredRecord>, Error> {
-        let mut link = self.bootstrap().await?;
+    async fn read(&mut self) -> Result<(), Error> {
+        let mut bootstrap = self.bootstrap().await?;
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
                 name: Some(self.topic.to_owned()),
@@ -115,22 +113,23 @@ impl TopicReader<'_> {
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
-        let metadata: MetadataResponse = link.call((4, 12), &request).await?;
+        let metadata: MetadataResponse = bootstrap.call((4, 12), &request).await?;
+        let mut bootstrap = Some(bootstrap);
         let Some(topic) = metadata.topics.first() else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         match topic.error_code {
             ErrorCode::NONE => {}
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => return Ok(Vec::new()),
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => return Ok(()),
             code => return Err(self.refused("Metadata", code)),
         }
-        let mut records = Vec::new();
-        for partition in partitions_by_number(topic) {
-            let leader = topic
-                .partitions
-                .iter()
-                .find(|it| it.partition_index == partition);
-            let leader = leader.map_or(-1, |it| it.leader_id);
+        let mut led: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for partition in &topic.partitions {
+            let of_leader = led.entry(partition.leader_id).or_default();
+            of_leader.push(partition.partition_index);
+        }
+        let mut extents = BTreeMap::new();
+        for (&leader, partitions) in &led {
             let broker = metadata
                 .brokers
                 .iter()
@@ -138,15 +137,24 @@ impl TopicReader<'_> {
             let Some(broker) = broker else {
                 return Err(self.refused("Metadata", ErrorCode::LEADER_NOT_AVAILABLE));
             };
-            if !self.links.contains_key(&leader) {
-                let port = u16::try_from(broker.port).unwrap_or_default();
-                let link = self.dialer.clone().dial(broker.host.clone(), port).await;
-                let link = link.map_err(|error| unreachable_at(&broker.host, error))?;
-                self.links.insert(leader, link);
-            }
-            self.read_partition(leader, partition, &mut records).await?;
+            let address = format!("{}:{}", broker.host, broker.port);
+            let link = match bootstrap.take_if(|link| link.broker == address) {
+                Some(link) => link,
+                None => {
+                    let port = u16::try_from(broker.port).unwrap_or_default();
+                    let link = self.dialer.clone().dial(broker.host.clone(), port).await;
+                    link.map_err(|error| unreachable_at(&broker.host, error))?
+                }
+            };
+            self.links.insert(leader, link);
+            let extent = self.extents(leader, partitions).await?;
+            let placed = extent.into_iter().map(|(at, range)| (at, (leader, range)));
+            extents.extend(placed);
         }
-        Ok(records)
+        for (partition, (leader, (start, end))) in extents {
+            self.read_partition(leader, partition, start, end).await?;
+        }
+        Ok(())
     }
 
     /// The first address of the list that answers.
@@ -171,12 +179,10 @@ impl TopicReader<'_> {
         &mut self,
         leader: i32,
         partition: i32,
-        records: &mut Vec<StoredRecord>,
+        start: i64,
+        end: i64,
     ) -> Result<(), Error> {
-        let mut position = self
-            .offset(leader, partition, START, self.isolation)
-            .await?;
-        let end = self.end(leader, partition).await?;
+        let mut position = start;
         while position < end {
             let (version, body) = self.fetch(leader, partition, position).await?;
             let broken = |error| Error::Protocol {
@@ -213,13 +219,9 @@ impl TopicReader<'_> {
                     if record.offset < position || record.offset >= end {
                         continue;
                     }
-                    records.push(StoredRecord {
-                        partition,
-                        offset: record.offset,
-                        timestamp_ms: record.timestamp_ms,
-                        key: record.key.map(<[u8]>::to_vec),
-                        value: record.value.map(<[u8]>::to_vec),
-                    });
+                    if record.key == Some(self.key) {
+                        self.found = Some(record.value.map(<[u8]>::to_vec));
+                    }
                 }
             }
             position = next;
@@ -227,64 +229,87 @@ impl TopicReader<'_> {
         Ok(())
     }
 
-    /// Where reading stops: behind the last record there is now, once every transaction before it
-    /// has ended. To stop at an open one would be to overlook what others have committed since.
-    async fn end(&mut self, leader: i32, partition: i32) -> Result<i64, Error> {
-        let end = self
-            .offset(leader, partition, END, Isolation::ReadUncommitted)
+    /// Where the partitions of a leader begin, and where reading stops: behind the last record there
+    /// is now, once every transaction before it has ended. To stop at an open one would be to
+    /// overlook what others have committed since.
+    async fn extents(&mut self, leader: i32, partitions: &[i32]) -> Result<Extents, Error> {
+        let starts = self
+            .offsets(leader, partitions, START, self.isolation)
             .await?;
-        if self.isolation == Isolation::ReadUncommitted {
-            return Ok(end);
+        let ends = self
+            .offsets(leader, partitions, END, Isolation::ReadUncommitted)
+            .await?;
+        if self.isolation == Isolation::ReadCommitted {
+            self.wait_for_open(leader, &ends).await?;
         }
+        let extent = |(partition, start)| {
+            let end = ends.get(&partition).copied().unwrap_or(start);
+            (partition, (start, end))
+        };
+        Ok(starts.into_iter().map(extent).collect())
+    }
+
+    /// Returns once no transaction is open before these ends.
+    async fn wait_for_open(&mut self, leader: i32, ends: &BTreeMap<i32, i64>) -> Result<(), Error> {
         let deadline = crate::net::now() + OPEN_TRANSACTION_MAX;
+        let mut open: Vec<i32> = ends.keys().copied().collect();
         let mut told = false;
-        while self
-            .offset(leader, partition, END, Isolation::ReadCommitted)
-            .await?
-            < end
-        {
+        loop {
+            let stable = self
+                .offsets(leader, &open, END, Isolation::ReadCommitted)
+                .await?;
+            open.retain(|partition| stable.get(partition) < ends.get(partition));
+            if open.is_empty() {
+                return Ok(());
+            }
             if crate::net::now() >= deadline {
                 return Err(self.refused("ListOffsets", ErrorCode::CONCURRENT_TRANSACTIONS));
             }
             if !std::mem::replace(&mut told, true) {
                 tracing::info!(
                     topic = self.topic,
-                    partition,
+                    partitions = ?open,
                     "waiting for a transaction that another producer has open"
                 );
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PAUSE_MAX).await;
         }
-        Ok(end)
     }
 
-    async fn offset(
+    /// One offset of each of a leader's partitions.
+    async fn offsets(
         &mut self,
         leader: i32,
-        partition: i32,
+        partitions: &[i32],
         what: i64,
         isolation: Isolation,
-    ) -> Result<i64, Error> {
+    ) -> Result<BTreeMap<i32, i64>, Error> {
+        let asked = partitions.iter().map(|&partition| ListOffsetsPartition {
+            partition_index: partition,
+            timestamp: what,
+            ..ListOffsetsPartition::default()
+        });
         let request = ListOffsetsRequest {
             replica_id: -1,
             isolation_level: isolation.level(),
             topics: vec![ListOffsetsTopic {
                 name: self.topic.to_owned(),
-                partitions: vec![ListOffsetsPartition {
-                    partition_index: partition,
-                    timestamp: what,
-                    ..ListOffsetsPartition::default()
-                }],
+                partitions: asked.collect(),
             }],
             ..ListOffsetsRequest::default()
         };
         let told: ListOffsetsResponse = self.link(leader)?.call((2, 7), &request).await?;
-        let mut results = told.topics.iter().flat_map(|topic| &topic.partitions);
-        match results.next() {
-            Some(result) if result.error_code.is_ok() => Ok(result.offset),
-            Some(result) => Err(self.refused("ListOffsets", result.error_code)),
-            None => Err(self.refused("ListOffsets", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
+        let mut offsets = BTreeMap::new();
+        for result in told.topics.iter().flat_map(|topic| &topic.partitions) {
+            if !result.error_code.is_ok() {
+                return Err(self.refused("ListOffsets", result.error_code));
+            }
+            offsets.insert(result.partition_index, result.offset);
         }
+        if partitions.iter().all(|asked| offsets.contains_key(asked)) {
+            return Ok(offsets);
+        }
+        Err(self.refused("ListOffsets", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
     }
 
     async fn fetch(
@@ -329,14 +354,6 @@ impl TopicReader<'_> {
             words: None,
         }
     }
-}
-
-fn partitions_by_number(topic: &MetadataResponseTopic) -> BTreeSet<i32> {
-    topic
-        .partitions
-        .iter()
-        .map(|partition| partition.partition_index)
-        .collect()
 }
 
 fn unreachable_at(host: &str, error: DialError) -> Error {

@@ -24,7 +24,7 @@ use crate::cli::proc;
 use crate::config::{Config, Converter};
 use crate::encode::registry::RegistryClient;
 use crate::net;
-use crate::produce::{Consumer, create_topics, delete_topics};
+use crate::produce::{Consumer, Isolation, create_topics, delete_topics, last_value};
 
 /// What waits for the broker at most before others have a look.
 const FETCH_WAIT: Duration = Duration::from_millis(20);
@@ -284,6 +284,9 @@ impl Bench {
             "ALTER DATABASE {database} SET synchronous_commit = {word}"
         ))
         .await?;
+        // Our own session has begun already.
+        self.sql(&format!("SET synchronous_commit = {word}"))
+            .await?;
         Ok(())
     }
 
@@ -879,6 +882,13 @@ impl Bench {
         let topics = job.topics();
         let made = create_topics(&config.sink, &topics, how.partitions).await;
         made.map_err(|error| failed("cannot make the topics").with(error.to_string()))?;
+        // A worker makes its topic of positions once: no start but its first waits for it.
+        let offsets = &config.offsets.topic;
+        let partitions = config.offsets.partitions;
+        let made = create_topics(&config.sink, &[offsets.clone()], partitions).await;
+        made.map_err(|error| failed("cannot make the topics").with(error.to_string()))?;
+        let read = last_value(&config.sink, offsets, b"", Isolation::ReadCommitted).await;
+        read.map_err(|error| failed("cannot read Kafka").with(error.to_string()))?;
         let consumer = self.consumer(&config, &topics).await?;
         let values = self.values(&config)?;
         let start = net::now();
