@@ -394,6 +394,7 @@ async fn connect(
         Ok(topic)
     };
     let database = async {
+        types = Types::enums(&mut client).await?;
         let tables = captured_tables(config, &mut client, &server).await?;
         let binary = may_ask_for_binary(config, &mut client, &server, &mut types, &tables).await?;
         Ok::<_, Error>((tables, binary))

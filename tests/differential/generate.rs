@@ -1038,12 +1038,133 @@ impl Generator {
             self.set("provide.transaction.metadata", "true");
             self.maybe(30, "topic.transaction", &["tx"]);
         }
+        self.bad();
+        self.further();
+    }
+
+    /// A value that is none.
+    fn bad(&mut self) {
         if self.random.chance(4) {
             let (name, values) = self.random.pick(BAD);
             let value = self.random.pick(values);
             self.case.properties.retain(|(given, _)| given != name);
             self.set(name, value);
             self.case.bad = Some(name);
+        }
+    }
+
+    /// What was added later: drawn last, so that seeds mean what they meant.
+    fn further(&mut self) {
+        self.headers();
+        self.filters();
+        self.maybe(8, "skipped.operations", &["r", "c,r", " U , t ", "c,u,d,t"]);
+        let given = |generator: &Self, name: &str| {
+            let properties = &generator.case.properties;
+            properties.iter().any(|(of, value)| {
+                of == name || of.starts_with("transforms.") && value.contains(name)
+            })
+        };
+        if given(self, "topic.regex") {
+            self.maybe(30, "topic.key.enforce.uniqueness", &["false"]);
+            self.maybe(30, "topic.key.field.name", &["which"]);
+            if self.random.chance(30) {
+                self.set("topic.key.field.regex", "(.*)[.]inv[.](t.*)");
+                self.set("topic.key.field.replacement", "$2 of $1");
+            }
+        }
+        if given(self, "ExtractNewRecordState") {
+            let unwrap = "transforms.unwrap.";
+            self.maybe(
+                40,
+                &format!("{unwrap}replace.null.with.default"),
+                &["false"],
+            );
+            self.maybe(20, &format!("{unwrap}drop.fields.from.key"), &["true"]);
+            if self.random.chance(20) {
+                self.set(
+                    &format!("{unwrap}add.fields"),
+                    "op: what, before.id,after.id:new,source.table, snapshot,total_order",
+                );
+            }
+        }
+        for part in ["key", "value"] {
+            let class = format!("{part}.converter");
+            let avro = self
+                .case
+                .properties
+                .iter()
+                .any(|(name, value)| *name == class && value.ends_with("AvroConverter"));
+            if !avro {
+                continue;
+            }
+            self.maybe(
+                10,
+                &format!("{class}.enhanced.avro.schema.support"),
+                &["true"],
+            );
+            self.maybe(
+                15,
+                &format!("{class}.{part}.subject.name.strategy"),
+                &[
+                    "io.confluent.kafka.serializers.subject.RecordNameStrategy",
+                    "io.confluent.kafka.serializers.subject.TopicRecordNameStrategy",
+                ],
+            );
+            // Keys in another form than values.
+            if part == "key" && self.random.chance(15) {
+                self.set(&class, "org.apache.kafka.connect.json.JsonConverter");
+                self.maybe(50, &format!("{class}.schemas.enable"), &["false"]);
+            }
+        }
+        self.maybe(
+            10,
+            "snapshot.isolation.mode",
+            &["repeatable_read", "read_committed"],
+        );
+        self.maybe(5, "snapshot.locking.mode", &["shared"]);
+        self.maybe(
+            5,
+            "database.initial.statements",
+            &["SET statement_timeout = '1min'; SET datestyle = 'German'"],
+        );
+        self.maybe(5, "schema.refresh.mode", &["columns_diff"]);
+        self.maybe(5, "status.update.interval.ms", &["300"]);
+        self.maybe(5, "snapshot.delay.ms", &["300"]);
+        self.maybe(5, "streaming.delay.ms", &["300"]);
+    }
+
+    fn headers(&mut self) {
+        match self.random.below(8) {
+            0 | 1 => {
+                self.set(
+                    "header.converter",
+                    "org.apache.kafka.connect.json.JsonConverter",
+                );
+                self.maybe(60, "header.converter.schemas.enable", &["true", "false"]);
+            }
+            2 => self.set(
+                "header.converter",
+                "org.apache.kafka.connect.storage.StringConverter",
+            ),
+            _ => {}
+        }
+    }
+
+    /// Of tables and schemas, and keys by patterns.
+    fn filters(&mut self) {
+        match self.random.below(12) {
+            0 => self.set("table.exclude.list", "INV[.]t0, inv[.](?!t)[^z]{3,}.*,"),
+            1 => self.set("table.include.list", "[a-z]+[.]t[0-9], public.zz(marks)?"),
+            2 => self.set("schema.include.list", "i.{2},Public"),
+            3 => self.set("schema.exclude.list", "in,v,nosuch"),
+            _ => {}
+        }
+        let keys = |(name, _): &(String, String)| name == "message.key.columns";
+        if self.random.chance(12) && !self.case.properties.iter().any(keys) {
+            let keys = self
+                .random
+                .pick(&["(.*)[.]T[0-2]:id", " inv.(t.*) : ID , id ; x.y:z"]);
+            self.set("message.key.columns", keys);
         }
     }
 

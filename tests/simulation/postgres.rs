@@ -350,6 +350,8 @@ impl Session {
             captured()
                 .map(|table| vec![text(&OIDS[table]), text(&"t"), text(&"f"), text(&"1")])
                 .collect()
+        } else if has("typtype = 'e'") {
+            Vec::new()
         } else if has("typbasetype") {
             [(INT4, "int4"), (INT8, "int8"), (TEXT, "text")]
                 .iter()

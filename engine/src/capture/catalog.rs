@@ -540,15 +540,31 @@ pub async fn tables(
     Ok(found)
 }
 
+/// The table of that name; none: there is none by now.
+///
+/// Errors: [`PgError`].
+pub async fn table_named(
+    client: &mut Client,
+    schema: &str,
+    name: &str,
+) -> Result<Option<u32>, PgError> {
+    let rows = client
+        .simple_query(&format!(
+            "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relname = {} AND c.relkind IN ('r', 'p')",
+            quote_literal(schema),
+            quote_literal(name)
+        ))
+        .await?;
+    Ok(Fields::only(rows).and_then(|mut fields| fields.parse()))
+}
+
 fn oid_list(oids: &[u32]) -> String {
     oids.iter()
         .map(u32::to_string)
         .collect::<Vec<_>>()
         .join(",")
 }
-
-/// What initdb made has a lower oid, and never changes (`FirstNormalObjectId`).
-const FIRST_NORMAL_OID: u32 = 16_384;
 
 /// Types by their oid, with what they are made of; learnt when they are first met.
 #[derive(Debug, Clone, Default)]
@@ -583,9 +599,19 @@ impl Types {
         self.get(oid).map_or_else(|| Self::unknown(oid), Arc::clone)
     }
 
-    /// Forgets an enum's labels, a domain's base and the like, which ALTER TYPE may have changed.
-    pub fn clear(&mut self) {
-        self.by_oid.retain(|&oid, _| oid < FIRST_NORMAL_OID);
+    /// Every enum there is, with the labels that it has now. A label that is added later is told of
+    /// from the next start on: so Debezium, which asks for all types when it starts.
+    ///
+    /// Errors: [`PgError`].
+    pub async fn enums(client: &mut Client) -> Result<Self, PgError> {
+        let rows = client
+            .simple_query("SELECT oid FROM pg_type WHERE typtype = 'e'")
+            .await?;
+        let oid = |row| Fields::new(row).parse().unwrap_or(0);
+        let oids: Vec<u32> = rows.into_iter().map(oid).collect();
+        let mut types = Self::default();
+        types.learn(client, &oids).await?;
+        Ok(types)
     }
 
     fn unknown(oid: u32) -> Arc<PgType> {

@@ -21,7 +21,7 @@ pub(crate) struct Mapped {
     pub(crate) schema: Schema,
     /// What is done to each value.
     pub(crate) step: Step,
-    /// What stands for NULL where the schema is not optional and has no default.
+    /// What stands for NULL where the schema is not optional.
     pub(crate) fallback: Value,
     /// What stands for a TOAST value that was not sent; none: null.
     pub(crate) unavailable: Option<Value>,
@@ -202,16 +202,15 @@ pub(crate) fn map(column: &Column, settings: Settings<'_>) -> Option<Mapped> {
         &settings.config.unavailable,
     );
     if let (false, Some(computed), Some(expression)) = (domain, computed, &column.default) {
-        let labels = match &pg_type.kind {
-            TypeKind::Enum { labels } => Some(labels.as_slice()),
-            _ => None,
-        };
         let step = match &step {
             Step::Java(step) => step,
             step => step,
         };
-        schema.default = default_text(expression, computed)
-            .filter(|text| labels.is_none_or(|labels| labels.contains(text)))
+        let text = match pg_type.kind {
+            TypeKind::Enum { .. } => enum_default(expression, &pg_type.name, settings),
+            _ => default_text(expression, computed),
+        };
+        schema.default = text
             .filter(|text| pg_type.name != "numeric" || is_exact(text, typmod))
             .and_then(|text| match text.as_str() {
                 "infinity" | "-infinity" if settings.as_debezium() => {
@@ -222,6 +221,7 @@ pub(crate) fn map(column: &Column, settings: Settings<'_>) -> Option<Mapped> {
     }
     // Debezium builds a geometry's schema as an optional one, whatever its column says.
     schema.optional = !column.not_null || matches!(step, Step::Geometry) && !is_geography(&schema);
+    let fallback = schema.default.clone().unwrap_or(fallback);
     Some(Mapped {
         schema,
         step,
@@ -827,8 +827,9 @@ fn placeholder(
         let value = match unavailable {
             Numbers => {
                 let number = |byte: &u8| Value::Integer(byte.cast_signed().into());
-                return (items.kind != Kind::String)
-                    .then(|| Value::Array(bytes.iter().map(number).collect()));
+                let is_number = items.kind != Kind::String
+                    && items.name.as_deref() != Some(super::schema::DATE);
+                return is_number.then(|| Value::Array(bytes.iter().map(number).collect()));
             }
             Unavailable::Binary if items.kind == Kind::Bytes => Value::Bytes(bytes.to_vec()),
             Text => text(),
@@ -904,6 +905,21 @@ fn default_text(expression: &str, computed: &str) -> Option<String> {
         text.push(next);
     }
     None
+}
+
+/// The label of an enum's default, which must be a literal of that very type. Debezium leaves its
+/// quotes doubled.
+fn enum_default(expression: &str, name: &str, settings: Settings<'_>) -> Option<String> {
+    let (label, cast) = expression.strip_prefix('\'')?.rsplit_once("'::")?;
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    let is_own = [name, &quoted].iter().any(|name| {
+        let schema = cast.strip_suffix(name);
+        schema.is_some_and(|schema| schema.is_empty() || schema.ends_with('.'))
+    });
+    is_own.then(|| match settings.as_debezium() {
+        true => label.to_owned(),
+        false => label.replace("''", "'"),
+    })
 }
 
 /// Whether a number has no more of a fraction than its column: Debezium does not round defaults,

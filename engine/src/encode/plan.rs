@@ -1104,9 +1104,9 @@ impl Plan<'_> {
             Some(Value::String(text)) => Some(text.clone()),
             _ => None,
         };
-        let null = match (&mapped.schema.default, mapped.schema.optional) {
-            (None, false) => Some(&mapped.fallback),
-            (default, _) => default.as_ref(),
+        let null = match mapped.schema.optional {
+            true => mapped.schema.default.as_ref(),
+            false => Some(&mapped.fallback),
         };
         let (mut null, mut unavailable) = (text(null), text(mapped.unavailable.as_ref()));
         if let Step::Masked(stars) = &mapped.step {
@@ -1226,10 +1226,9 @@ impl Plan<'_> {
         };
         // A geometry's schema is optional where its column is not.
         let fills = column.not_null && matches!(mapped.step, Step::Geometry);
-        let null = match &field.schema.default {
-            _ if field.schema.optional && !fills => &Value::Null,
-            Some(default) => default,
-            None => &mapped.fallback,
+        let null = match field.schema.optional && !fills {
+            true => &Value::Null,
+            false => &mapped.fallback,
         };
         // A mask hides that there is nothing, too.
         let masked = match &mapped.step {
@@ -1633,10 +1632,9 @@ mod tests {
         };
         let value = |(column, text): (&Column, &Option<String>)| {
             let mapped = mapping::map(column, settings).unwrap();
-            let null = match (mapped.schema.optional, mapped.schema.default) {
-                (true, _) => Value::Null,
-                (false, Some(default)) => default,
-                (false, None) => mapped.fallback,
+            let null = match mapped.schema.optional {
+                true => Value::Null,
+                false => mapped.fallback,
             };
             match text.as_ref().map(|text| mapped.step.value(text.as_bytes())) {
                 Some(Ok(value)) => value,

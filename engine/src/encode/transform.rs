@@ -232,7 +232,10 @@ pub(crate) fn apply(
                         *text = String::from_utf8_lossy(&hex).into_owned();
                     }
                 }
-                mapped.step = Step::Hashed(Box::new(hash));
+                // `name` in Debezium's stream.
+                if !matches!(mapped.step, Step::Null) {
+                    mapped.step = Step::Hashed(Box::new(hash));
+                }
             }
         }
         ColumnAction::PropagateType | ColumnAction::PropagateDatatype => {

@@ -688,8 +688,8 @@ impl Registries {
 }
 
 /// The table as announced, with what only the catalogue knows. A column that is gone there is
-/// nullable and has no default; a table that is gone, or has another name by now, Debezium does not
-/// find at all.
+/// nullable and has no default. Debezium looks for a table of that name, which may be none or
+/// another by now.
 async fn complete(
     announced: &Announced,
     client: &mut Client,
@@ -697,14 +697,14 @@ async fn complete(
     compat: Compat,
 ) -> Result<Table, Error> {
     let as_debezium = compat == Compat::Debezium;
-    // An enum may have got a label since.
-    types.clear();
-    let known = catalog::tables(client, types, &[announced.oid])
-        .await?
-        .pop()
-        .filter(|known| {
-            !as_debezium || known.name == announced.name && known.schema == announced.schema
-        });
+    let mut oid = Some(announced.oid);
+    if as_debezium {
+        oid = catalog::table_named(client, &announced.schema, &announced.name).await?;
+    }
+    let known = match oid {
+        Some(oid) => catalog::tables(client, types, &[oid]).await?.pop(),
+        None => None,
+    };
     let oids: Vec<u32> = announced
         .columns
         .iter()
@@ -720,7 +720,11 @@ async fn complete(
             name: column.name.clone(),
             pg_type: types.get_or_unknown(column.type_oid),
             typmod: column.typmod,
-            not_null: found.is_some_and(|found| found.not_null),
+            not_null: match (&known, announced.replica_identity) {
+                // It is gone; its key's columns could not be null.
+                (None, b'd' | b'i') if !as_debezium => column.identity,
+                _ => found.is_some_and(|found| found.not_null),
+            },
             default: found.and_then(|found| found.default.clone()),
             identity: column.identity,
         });

@@ -313,7 +313,8 @@ impl Load {
                 self.problem(debezium, name, "A value is required");
             }
         }
-        let regex = Pattern::new(&debezium.optional("topic.regex").unwrap_or_default());
+        let regex = debezium.optional("topic.regex").unwrap_or_default();
+        let regex = Pattern::case_sensitive(&regex);
         match (regex, debezium.text("topic.replacement")) {
             (Ok(regex), Some(replacement)) => TopicForm::Regex {
                 regex,
@@ -346,7 +347,7 @@ impl Load {
                     Ok(length) if before == "column.mask.with." => {
                         add(&given.value, ColumnAction::Mask(length));
                     }
-                    Ok(0) | Err(_) => {
+                    Err(_) => {
                         let message =
                             format!("A number of characters is expected instead of {length}");
                         self.problem(debezium, &format!("{before}{length}{after}"), message);
@@ -1138,7 +1139,7 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 /// `topic.key.*`
 fn topic_key(debezium: &Scope) -> Option<TopicKey> {
     let regex = debezium.optional("topic.key.field.regex");
-    let regex = regex.and_then(|regex| Pattern::new(&regex).ok());
+    let regex = regex.and_then(|regex| Pattern::case_sensitive(&regex).ok());
     let replacement = debezium.text("topic.key.field.replacement");
     debezium
         .boolean("topic.key.enforce.uniqueness")
