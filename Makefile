@@ -41,7 +41,7 @@ demo:
 # The crates' own tests take seconds. Slow, some minutes: tests/servers.rs and tests/golden.rs,
 # on PostgreSQL 12 to 18 and three Apache Kafkas.
 test:
-	@$(INSTALL) rust postgres kcat faketime judges debezium $(MAJORS:%=postgres-%) $(KAFKAS:%=kafka-%)
+	@$(INSTALL) rust postgres kcat faketime judges debezium $(MAJORS:%=postgres-%) postgres-vector $(KAFKAS:%=kafka-%)
 	$(CARGO) test --workspace --no-run
 	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test --workspace --no-fail-fast
 

@@ -22,6 +22,20 @@ fn within_transactions_as_debezium() {
     Capture::of("ddl", "ddl").json();
 }
 
+/// The same with a registry: schemas as Confluent's client registers them, version by version.
+#[test]
+fn within_transactions_as_avro() {
+    Capture::of("changes", "changes").avro(&["inv.wide"]);
+}
+
+/// And where rows come as text.
+#[test]
+fn within_transactions_as_avro_of_text() {
+    Capture::of("changes", "changes")
+        .edit(with_money)
+        .avro(&["inv.wide"]);
+}
+
 /// The same where PostgreSQL sends rows as text, since one column has no binary form that is read.
 #[test]
 fn within_transactions_as_text() {

@@ -122,3 +122,93 @@ fn transforms_have_predicates() {
 fn transforms_unwrap_with_the_default_mode() {
     Capture::of("transforms", "u_def").json();
 }
+
+/// pgvector's types and their arrays, TOASTed and with 40,000 dimensions.
+#[test]
+fn vectors() {
+    let vectors = captured("vectors", "vectors").on(Version::Vector);
+    vectors.json();
+    vectors.avro(&[]);
+}
+
+/// By default sparse vectors arrive in arrays, too.
+#[test]
+fn vectors_corrected() {
+    let vectors = captured("vectors", "vectors").on(Version::Vector);
+    vectors.correct().without(&["v.sa"]).json();
+}
+
+/// Labels that are added and renamed, types that are renamed, made anew and replaced by text, and
+/// what is a default of theirs.
+#[test]
+fn enums_that_change() {
+    Capture::of("enums", "enums").json();
+}
+
+/// TOAST values that did not change, of every type, in each replica identity and NOT NULL.
+#[test]
+fn values_that_were_not_sent() {
+    captured("toast", "hex").plain();
+    captured("toast", "connect").plain();
+}
+
+/// `replica.identity.autoset.values` by expressions, and what each identity tells.
+#[test]
+fn identities_that_are_set() {
+    captured("options", "identities").plain();
+}
+
+/// Masks, cuts and hashes of every type of characters, of nulls, defaults and fallbacks.
+#[test]
+fn masked_columns() {
+    captured("options", "masks").json();
+    captured("options", "cuts").json();
+}
+
+/// `message.key.columns` whose columns are expressions, too.
+#[test]
+fn keys_by_expressions() {
+    captured("options", "keys").json();
+}
+
+/// `column.include.list` with classes, lookbehinds and quotes; names beyond ASCII keep their case.
+#[test]
+fn columns_by_expressions() {
+    captured("options", "columns").plain();
+}
+
+/// `avro_unicode` names of tables, transactions and heartbeats.
+#[test]
+fn names_in_unicode_escapes() {
+    captured("options", "names").json();
+}
+
+/// A publication of the captured tables, without a table that comes later; `skipped.operations=r`.
+#[test]
+fn publications_that_are_made() {
+    captured("options", "filtered").plain();
+}
+
+/// A publication of somebody's own, with columns and rows that it leaves out, changed meanwhile.
+#[test]
+fn publications_that_are_there() {
+    captured("publication", "publication").plain();
+}
+
+/// The Regex strategies' case and keys, delimiters, and names of topics.
+#[test]
+fn naming_strategies() {
+    captured("naming", "regex").plain();
+    captured("naming", "delimiter").plain();
+}
+
+/// ExtractNewRecordState with renamed, missing and dropped fields and headers.
+#[test]
+fn unwrapped_with_fields_of_everything() {
+    captured("unwrap", "fields").json();
+}
+
+/// A script that does more than is captured.
+fn captured(folder: &'static str, name: &'static str) -> Capture {
+    Capture::of(folder, name).records_only()
+}

@@ -756,12 +756,10 @@ impl Pipe {
         if self.binary {
             options.push(("binary", "true"));
         }
-        options.extend(
-            source
-                .slot_stream_params
-                .iter()
-                .map(|(name, value)| (&**name, &**value)),
-        );
+        // An option may be there once: the user's holds.
+        let own = &source.slot_stream_params;
+        options.retain(|(name, _)| own.iter().all(|(given, _)| given != name));
+        options.extend(own.iter().map(|(name, value)| (&**name, &**value)));
         let command = pgwire::replication::start(&source.slot, from, &options);
         let (mut failures, mut waited_in) = (0, None);
         loop {

@@ -1057,7 +1057,7 @@ impl Generator {
     fn further(&mut self) {
         self.headers();
         self.filters();
-        self.maybe(8, "skipped.operations", &["r", "c,r", " U , t ", "c,u,d,t"]);
+        self.maybe(8, "skipped.operations", &["r", " U , t ", "d,r,t"]);
         let given = |generator: &Self, name: &str| {
             let properties = &generator.case.properties;
             properties.iter().any(|(of, value)| {
@@ -1083,7 +1083,7 @@ impl Generator {
             if self.random.chance(20) {
                 self.set(
                     &format!("{unwrap}add.fields"),
-                    "op: what, before.id,after.id:new,source.table, snapshot,total_order",
+                    "op:what, before.id,after.id:new,source.table, snapshot,total_order",
                 );
             }
         }
@@ -1125,7 +1125,7 @@ impl Generator {
         self.maybe(
             5,
             "database.initial.statements",
-            &["SET statement_timeout = '1min'; SET datestyle = 'German'"],
+            &["SET statement_timeout = '1min'; SET lock_timeout = 0"],
         );
         self.maybe(5, "schema.refresh.mode", &["columns_diff"]);
         self.maybe(5, "status.update.interval.ms", &["300"]);
@@ -1161,9 +1161,11 @@ impl Generator {
         }
         let keys = |(name, _): &(String, String)| name == "message.key.columns";
         if self.random.chance(12) && !self.case.properties.iter().any(keys) {
-            let keys = self
-                .random
-                .pick(&["(.*)[.]T[0-2]:id", " inv.(t.*) : ID , id ; x.y:z"]);
+            let keys = self.random.pick(&[
+                "(.*)[.]T[0-2]:I[d]",
+                " inv.(t.*): ID, x ; x.y:z",
+                "inv[.]t.* :id",
+            ]);
             self.set("message.key.columns", keys);
         }
     }

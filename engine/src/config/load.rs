@@ -20,7 +20,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub(super) use values::parse_replica_identity;
+pub(super) use values::{message_key, parse_replica_identity};
 
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -402,8 +402,8 @@ pub struct Encode {
     pub tombstones: bool,
     /// `extended.headers.enabled`.
     pub extended_headers: bool,
-    /// `message.key.columns`: table pattern and columns, in order.
-    pub message_keys: Vec<(Pattern, Vec<String>)>,
+    /// `message.key.columns`, on `schema.table.column`, in order.
+    pub message_keys: Vec<Pattern>,
     /// `column.mask.*`, `column.truncate.*`, `column.propagate.source.type` and their kin.
     pub column_rules: Vec<ColumnRule>,
     /// `transforms`, in order.

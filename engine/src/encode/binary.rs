@@ -344,7 +344,7 @@ fn put_sparse_vector<F: Form>(bytes: &[u8], out: &mut Vec<u8>) -> Done {
         .iter()
         .zip(values.as_chunks::<4>().0);
     F::field(out, "{\"dimensions\":");
-    F::integer(out, word(0).into());
+    F::integer(out, step::short(word(0).into())?);
     F::field(out, ",\"vector\":");
     let mark = F::open_array(out);
     for (at, (index, value)) in elements.enumerate() {

@@ -386,19 +386,15 @@ impl Schemas {
 
 /// `message.key.columns` where it names the table, else the table's own key.
 fn key_columns(table: &Table, config: &config::Encode) -> Vec<usize> {
-    let full = format!("{}.{}", table.schema, table.name);
-    let named: Vec<usize> = config
+    let full = |at: &usize| {
+        let (schema, name) = (&table.schema, &table.name);
+        format!("{schema}.{name}.{}", table.columns[*at].name)
+    };
+    let named = config
         .message_keys
         .iter()
-        .filter(|(pattern, _)| pattern.is_match(&full))
-        .flat_map(|(_, columns)| columns)
-        .filter_map(|name| {
-            table
-                .columns
-                .iter()
-                .position(|column| column.name.eq_ignore_ascii_case(name))
-        })
-        .collect();
+        .flat_map(|pattern| (0..table.columns.len()).filter(move |at| pattern.is_match(&full(at))));
+    let named: Vec<usize> = named.collect();
     if named.is_empty() {
         table.key.clone()
     } else {

@@ -470,9 +470,7 @@ impl AvroWriter {
                     name: Some(MAP_ENTRY.to_owned()),
                     ..entry
                 };
-                let meta = std::mem::replace(&mut self.text.meta, false);
                 self.put_type(&entry, space);
-                self.text.meta = meta;
             }
             primitive => {
                 if !self.has_properties(schema) {
@@ -565,7 +563,8 @@ impl AvroWriter {
                 put(&mut self.out, ",\"connect.default\":");
                 self.put_default(default, schema, false);
             }
-            if let Some(name) = &schema.name {
+            // AvroConverter's own record has no name in Connect.
+            if let Some(name) = schema.name.as_ref().filter(|name| *name != MAP_ENTRY) {
                 put(&mut self.out, ",\"connect.name\":");
                 put_text(&mut self.out, name);
             }

@@ -371,10 +371,13 @@ pub(crate) fn narrow(days: i64) -> i64 {
 }
 
 /// Milliseconds are the least that `java.sql.Time` knows, seconds where there is a zone; days that
-/// do not exist, and numbers that `BigDecimal` does not have, cannot be read.
+/// do not exist, numbers that `BigDecimal` does not have, and sparse vectors cannot be read.
 pub(crate) fn through_java(step: &Step, text: &[u8]) -> Result<Through, Fault> {
     const NO_DAY: Fault = Fault::Unreadable("a day of Java's calendar");
     Ok(match step {
+        Step::SparseVector => {
+            return Err(Fault::Unreadable("a type that Debezium reads in arrays"));
+        }
         Step::Date { .. } | Step::DateText { .. } => {
             Through::Day(time::through_java(parse_date(text)?).ok_or(NO_DAY)?)
         }
@@ -1033,13 +1036,21 @@ fn put_vector<F: Form>(text: &[u8], single: bool, out: &mut Vec<u8>) -> Done {
     Ok(())
 }
 
+/// Dimensions of a sparsevec, which Debezium has 16 bits for; no index is larger.
+pub(super) fn short(dimensions: i64) -> Result<i64, Fault> {
+    match i16::try_from(dimensions) {
+        Ok(_) => Ok(dimensions),
+        Err(_) => Err(Fault::Unrepresentable("at most 32767 dimensions")),
+    }
+}
+
 /// `{1:1.5,3:-2}/5`
 fn put_sparse_vector<F: Form>(text: &[u8], out: &mut Vec<u8>) -> Done {
     const SPARSE: Fault = Fault::Malformed("a sparse vector, {index:value,..}/dimensions");
     let slash = text.iter().position(|&byte| byte == b'/').ok_or(SPARSE)?;
     let dimensions = parse_integer(&text[slash + 1..]).ok_or(SPARSE)?;
     F::field(out, "{\"dimensions\":");
-    F::integer(out, dimensions);
+    F::integer(out, short(dimensions)?);
     F::field(out, ",\"vector\":");
     let mark = F::open_array(out);
     let mut count = 0;

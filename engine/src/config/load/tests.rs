@@ -650,9 +650,9 @@ fn columns_and_keys() {
         "",
         "column.mask.hash.v2.sha-256.with.salt.a.b=x.y.z\n\
         column.mask.hash.SHA-256.with.salt.CzQMA0cB5K=a.b.c\n\
-        column.mask.with.0.chars=m\ncolumn.truncate.to.20.chars=t\n\
+        column.mask.with.0.chars=m\ncolumn.truncate.to.0.chars=t\n\
         column.propagate.source.type=p.*\ndatatype.propagate.source.type=.*numeric\n\
-        message.key.columns=inv.nopk:a;(.*)\\\\.log : b , c",
+        message.key.columns=inv.nopk:a; (.*)\\\\.log:b , C.*",
     )
     .encode;
     let actions: Vec<_> = encode
@@ -663,7 +663,7 @@ fn columns_and_keys() {
     assert_eq!(
         actions,
         [
-            "Truncate(20)",
+            "Truncate(0)",
             "Mask(0)",
             "PropagateType",
             "PropagateDatatype",
@@ -673,8 +673,9 @@ fn columns_and_keys() {
     );
     assert!(encode.column_rules[0].columns.accepts("T"));
     let keys = &encode.message_keys;
-    assert!(keys[0].0.is_match("inv.nopk") && keys[1].0.is_match("x.log"));
-    assert_eq!(keys[1].1, ["b", "c"]);
+    for (at, column) in [(0, "inv.nopk.a"), (1, "x.log.b"), (2, "X.log.city")] {
+        assert!(keys[at].is_match(column), "{column}");
+    }
 }
 
 #[test]

@@ -252,13 +252,13 @@ impl Load {
             }),
         };
         let key_columns = debezium.optional("message.key.columns").unwrap_or_default();
-        let message_keys = key_columns.split(';').filter_map(|entry| {
-            let (table, columns) = entry.split_once(':')?;
-            let columns = columns
-                .split(',')
-                .map(|column| column.trim().to_owned())
-                .collect();
-            Some((Pattern::new(table.trim()).ok()?, columns))
+        // Debezium's own reading: what is before the colon and each name behind it, one expression.
+        let entries = key_columns
+            .split(';')
+            .filter_map(|entry| entry.split_once(':'));
+        let message_keys = entries.flat_map(|(table, columns)| {
+            let columns = columns.split(',').map(str::trim);
+            columns.filter_map(move |column| message_key(table, column).ok())
         });
         Encode {
             transaction_topic: format!(
@@ -1134,6 +1134,13 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
             .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
             .collect()
     })
+}
+
+/// One name of `message.key.columns`, matched against `schema.table.column`.
+///
+/// Errors: what is wrong with the expression.
+pub(in crate::config) fn message_key(table: &str, column: &str) -> Result<Pattern, String> {
+    Pattern::new(&format!("{}.{column}", table.trim_start()))
 }
 
 /// `topic.key.*`

@@ -4,7 +4,7 @@
 
 use super::{Default, Format, Importance, Kind, Property, Section, Status, Wording, Words};
 use crate::budget::{MEMORY_MIN, parse_size};
-use crate::config::load::parse_replica_identity;
+use crate::config::load::{message_key, parse_replica_identity};
 use crate::config::pattern::split_list;
 use crate::config::providers;
 use crate::config::{
@@ -610,7 +610,9 @@ pub static DEBEZIUM: Section = Section {
         optional("column.include.list", Kind::Patterns, "Columns to capture; none: all."),
         optional("column.exclude.list", Kind::Patterns, "Columns not to capture."),
         optional("message.key.columns", format("table:column,…;…", check_key_columns),
-            "Columns that are a table's key instead of its primary key."),
+            "Columns that are a table's key instead of its primary key, as regular expressions: \
+            `schema.table:column` is matched as `schema.table.column`, a blank before the colon \
+            included."),
         optional("column.mask.with.<n>.chars", Kind::Patterns,
             "Columns of characters whose values are n asterisks."),
         optional("column.mask.hash.v2.<algorithm>.with.salt.<salt>", Kind::Patterns,
@@ -1316,8 +1318,10 @@ fn check_key_columns(text: &str) -> Result<(), String> {
                 "{text} has an invalid format (expecting '^\\s*([^:]+):([^:,]+(,[^:,]+)*)\\s*$')"
             ));
         }
-        if let Some((table, _)) = entry.split_once(':') {
-            check_pattern(table.trim())?;
+        if let Some((table, columns)) = entry.split_once(':') {
+            for column in columns.split(',') {
+                message_key(table, column.trim())?;
+            }
         }
     }
     Ok(())

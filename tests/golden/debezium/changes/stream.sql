@@ -1,0 +1,21 @@
+begin; insert into inv.root values (3,2,'r'); insert into inv.root_b values (4,12,'s'); alter table inv.root attach partition inv.root_b for values from (10) to (20); insert into inv.root values (5,13,'t'); update inv.root set d=14 where id=3; delete from inv.root where id=2; alter table inv.root add column w int default 4; insert into inv.root values (6,3,'u'); alter table inv.root detach partition inv.root_a; insert into inv.root_a values (7,4,'v'); commit;
+begin; insert into inv.nothing values (2,'w'); alter table inv.nothing replica identity default; update inv.nothing set v='x' where id=1; delete from inv.nothing where id=2; alter table inv.nothing replica identity full; update inv.nothing set v='y'; update inv.nothing set id=9; delete from inv.nothing; commit;
+begin; update inv.byindex set v='vv' where id=1; update inv.byindex set code='aa' where id=1; update inv.byindex set id=10 where id=1; update inv.byindex set id=11, code='c' where id=10; delete from inv.byindex where id=2; insert into inv.byindex values (3,'d',4,'z',null); delete from inv.byindex; commit;
+begin; update inv.byindexpk set v='vv' where id=1; update inv.byindexpk set code='aa' where id=1; update inv.byindexpk set id=10 where id=1; delete from inv.byindexpk; commit;
+begin; update inv.indexonly set v='vv'; update inv.indexonly set a=2; update inv.indexonly set b=null; delete from inv.indexonly; commit;
+begin; insert into inv.wide values (2,'ok',2,'t'); alter table inv.wide alter column t type int using length(t); insert into inv.wide values (3,default,default,7); alter table inv.wide alter column m type text, alter column m set default 'happy'; insert into inv.wide values (4,'free',4,8); alter table inv.wide alter dm drop default, alter dm drop not null; insert into inv.wide values (5,'x',null,9); alter table inv.wide rename column dm to "Dm 2"; update inv.wide set id=50 where id=5; delete from inv.wide where id=1; commit;
+alter type inv.mood add value 'happy' before 'ok';
+begin; create table inv.moody (id int primary key, m inv.mood); insert into inv.moody values (1,'happy'); commit;
+begin; insert into inv.moving (v) values ('w'); alter table inv.moving set schema other; insert into other.moving (v) values ('x'); alter table other.moving set schema inv; insert into inv.moving (v) values ('y'); alter table inv.moving drop constraint moving_pkey; insert into inv.moving (v) values ('z'); create unique index moving_v on inv.moving (v); alter table inv.moving alter v set not null; alter table inv.moving replica identity using index moving_v; update inv.moving set v='zz' where v='z'; commit;
+begin; insert into inv.gone values (2,'w'); update inv.gone set v='x'; drop table inv.gone; create table inv.gone (v int, id text primary key, extra bool default true); insert into inv.gone values (5,'k'); alter table inv.gone drop column v; insert into inv.gone values ('l'); delete from inv.gone; commit;
+begin; update inv.par set id=7 where id=1; delete from inv.par where id=2; commit;
+begin; update inv.fullnokey set b='y'; delete from inv.fullnokey; insert into inv.fullnokey values (2,null,null); update inv.fullnokey set a=a; commit;
+insert into inv.many (k,v) values (10,1),(11,2),(12,null); insert into inv.many (id,k) values (1,99) on conflict (id) do update set k=excluded.k; with d as (delete from inv.many where k<3 returning *) insert into inv.many (k,v) select k+100,v from d; merge into inv.many m using (values (10,5),(77,6)) x(k,v) on m.k=x.k when matched then update set v=x.v when not matched then insert (k,v) values (x.k,x.v);
+do $$ begin begin insert into inv.kk values (2,'x','11111111-2222-3333-4444-555555555556','a'); raise exception 'no'; exception when others then insert into inv.kk values (3,'y','11111111-2222-3333-4444-555555555557','b'); end; end $$;
+update inv.kk set b='bb' where a=1; update inv.kk set v='q' where a=1; delete from inv.kk;
+begin; savepoint a; insert into inv.audit (what) values ('a'); savepoint b; insert into inv.audit (what) values ('b'); rollback to a; insert into inv.audit (what) values ('c'); release a; copy inv.audit (what) from stdin;
+d
+e\tf
+\.
+commit;
+insert into inv.unlogged values (2); truncate inv.par cascade; truncate inv.many restart identity;

@@ -1,0 +1,10 @@
+begin; alter type inv.mood add value 'new' before 'ok'; insert into inv.e values (10); commit;
+begin; alter table inv.e alter m set default 'new'; insert into inv.e(id) values (2); insert into inv.e values (3,'new','a,b','{new}'); commit;
+create table inv.e2 (id int primary key, m inv.mood default 'new'); insert into inv.e2 values (1);
+begin; insert into inv.r values (2); alter table inv.r alter m drop default; alter table inv.r alter m type text using m::text, alter m set default 'ok'; insert into inv.r values (3); alter table inv.r alter k drop default; alter table inv.r alter k type text using k::text; insert into inv.r values (4,'x','y'); commit;
+create type inv.fresh as enum ('x'); create table inv.f (id int primary key, m inv.fresh default 'x'); insert into inv.f values (1);
+select pg_sleep(1.5);
+begin; alter type inv.fresh add value 'y'; alter type inv.fresh rename value 'x' to 'z'; alter table inv.f add z int; insert into inv.f(id,m) values (2,'z'); commit;
+select pg_sleep(1.5);
+begin; alter type inv.mood rename value 'sad' to 'glad'; alter type inv.mood rename to mood2; alter table inv.e add x int; insert into inv.e(id,m) values (4,'glad'); commit;
+begin; insert into inv.f values (3,'z'); drop table inv.f; drop type inv.fresh; create type inv.fresh as enum ('p','q'); create table inv.f (id int primary key, m inv.fresh default 'q'); insert into inv.f values (1); commit;

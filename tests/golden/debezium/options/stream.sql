@@ -1,0 +1,11 @@
+update inv.a set v='y', n=4 where id=1; update inv.a set id=5 where id=2; delete from inv.a where id=5; insert into inv.a (id) values (6);
+update inv.b set v='vv' where id=1; update inv.b set code='cc' where id=1; update inv.b set id=3 where id=1; delete from inv.b where id=2;
+insert into inv.c values (2,'c2');
+update inv.d set v='dd'; update inv.d set id=2; delete from inv.d;
+insert into inv.nopk values (2,'n','v2'); update inv.nopk set v='w' where b='b'; update inv.nopk set b='bb' where b='b'; delete from inv.nopk where a is null;
+insert into inv.unq values (2,'n','v2'); update inv.unq set v='w' where b='b'; update inv.unq set b='bb' where b='b'; update inv.unq set a=9 where a is null; delete from inv.unq where a=9;
+insert into inv.m select id||'x',t,vc,c,ct,e,w,nm,ta,by,j,u,x,q,n,ts from inv.m; update inv.m set t='new', id='zz' where id='2x'; delete from inv.m where id='zz'; delete from inv.m where id='k😀yx';
+insert into inv.spatial_ref_sys values (2,'t');
+update "Ünï"."Täb le.x" set "Cöl"='d'; delete from "Ünï"."Täb le.x"; insert into "Ünï".plain values (2,'q');
+create table inv.late (id int primary key, v text default 'l'); insert into inv.late values (1,'a'),(2,default); update inv.late set v='b' where id=1; delete from inv.late where id=2;
+select pg_logical_emit_message(true,'pre','x'); truncate inv.c, inv.late;

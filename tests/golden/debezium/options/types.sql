@@ -1,0 +1,12 @@
+create extension citext; create schema inv; create schema "Ünï"; create type inv.mood as enum ('sad','ok'); create domain inv.word as text;
+create table inv.a (id int primary key, v text default 'dv', n int not null default 3, w varchar(4)); insert into inv.a values (1,'x',1,'w'),(2,null,2,null);
+create table inv.b (id int primary key, code text not null, v text); create unique index b_i on inv.b (id, code); insert into inv.b values (1,'c','v'),(2,'d',null);
+create table inv.c (id int primary key, v text); insert into inv.c values (1,'c');
+create table inv.d (id int primary key, v text); alter table inv.d replica identity full; insert into inv.d values (1,'d');
+create table inv.nopk (a int, b text not null, v text); alter table inv.nopk replica identity full; insert into inv.nopk values (1,'b','v'),(null,'b2',null);
+create table inv.unq (a int, b text not null, v text); create unique index unq_b on inv.unq (b); create unique index unq_a on inv.unq (a, b); alter table inv.unq replica identity full; insert into inv.unq values (1,'b','v'),(null,'b2',null);
+create table inv.m (id text primary key, t text, vc varchar(6) not null default 'déf', c char(4), ct citext, e inv.mood not null default 'ok', w inv.word, nm name, ta text[], by bytea, j json, u uuid, x xml, q "char", n numeric(6,2), ts timestamptz not null default '2020-01-01 00:00:00+00');
+insert into inv.m values ('k😀y','a😀b','😀😀é','ab','CiT','sad','wörd','nämé','{a,bcd}','\x010203','{"a":1}','11111111-2222-3333-4444-555555555555','<a>1</a>','q',1.25,default),('2',null,default,null,null,default,null,null,null,null,null,null,null,null,null,default),('3','','','','','ok','','','{}','',' "" ','11111111-2222-3333-4444-555555555555','','',0,default);
+create table inv.spatial_ref_sys (id int primary key, v text); insert into inv.spatial_ref_sys values (1,'s');
+create table "Ünï"."Täb le.x" (id int primary key, "Cöl" text, "a""b" text, "c'd" int, "col.umn" text, "co,ma" text); insert into "Ünï"."Täb le.x" values (1,'c','q',1,'dot','comma');
+create table "Ünï".plain (id int primary key, "Cöl" text); insert into "Ünï".plain values (1,'p');

@@ -1,0 +1,3 @@
+begin; insert into inv.a values (2,'a2'); insert into inv.b values (2,'unseen'); insert into inv.c values (3,'c3','w3',3); update inv.c set x=5 where id=1; delete from inv.c where id=2; insert into inv.d values (5,'e'),(0,'filtered'); update inv.d set id=-1 where id=5; update inv.d set id=7 where id=1; commit;
+begin; insert into inv.b values (3,'unseen'); alter publication mine add table inv.b; insert into inv.b values (4,'seen'); alter publication mine drop table inv.a; insert into inv.a values (3,'a3'); commit;
+insert into inv.b values (5,'seen'); insert into inv.a values (4,'unseen'); alter publication mine set (publish='insert,delete'); update inv.b set v='not told'; delete from inv.b where id=5;

@@ -1,0 +1,9 @@
+create extension hstore; create extension citext; create extension ltree; create schema inv; create type inv.e as enum('aa','bb');
+create function inv.r(n int) returns text language sql as $$ select string_agg(md5(i::text),'') from generate_series(1,n) i $$;
+create table inv.t (id int primary key, n int, te text, vc varchar(9000), ch char(8000), ci citext, j json, jb jsonb, x xml, by bytea, hs hstore, ta text[], va varchar(50)[], ia int[], ba bigint[], na numeric(9,2)[], da float8[], ua uuid[], dt date[], tsa timestamp[], boa bool[], ea inv.e[], tv tsvector, num numeric, num2 numeric(299,1), sa smallint[], jba jsonb[], bya bytea[], lt ltree, bitv varbit, mn text default 'dflt', tza timestamptz[], fa real[], ina inet[], ira int4range);
+do $$ declare c text; begin for c in select attname from pg_attribute where attrelid='inv.t'::regclass and attnum>2 and attstorage<>'p' and not attisdropped loop execute format('alter table inv.t alter %I set storage external', c); end loop; end $$;
+create table inv.tf (like inv.t including all); alter table inv.tf replica identity full;
+create table inv.ti (like inv.t including all); alter table inv.ti alter n set not null; create unique index ti_n on inv.ti(n); alter table inv.ti replica identity using index ti_n;
+create table inv.tn (id int primary key, n int, te text not null, by bytea not null, jb jsonb not null, ta text[] not null, hs hstore not null, c5 text not null default 'zz', ia int[] not null, ua uuid[] not null);
+do $$ declare c text; begin for c in select attname from pg_attribute where attrelid='inv.tn'::regclass and attnum>2 and attstorage<>'p' loop execute format('alter table inv.tn alter %I set storage external', c); end loop; end $$;
+alter table inv.t set (toast_tuple_target=128); alter table inv.tf set (toast_tuple_target=128); alter table inv.ti set (toast_tuple_target=128); alter table inv.tn set (toast_tuple_target=128);

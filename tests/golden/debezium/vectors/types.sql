@@ -1,0 +1,12 @@
+create extension vector; create schema inv;
+create table inv.v (id int primary key, v vector(3), w vector, h halfvec(3), s sparsevec(5), va vector[], ha halfvec[], sa sparsevec[], b bit(3));
+insert into inv.v values (1,'[1,2.5,-3]','[0.1,1e-10]','[1,2.5,-3]','{1:1.5,3:-2}/5',array['[1,2]'::vector,'[3]'],array['[1,2]'::halfvec],array['{1:1}/2'::sparsevec],'101');
+insert into inv.v values (2,'[3.4028235e38,-3.4028235e38,1e-45]','[16777217,123456.789]','[65504,-65504,6.1e-5]','{}/5','{}',null,null,null);
+insert into inv.v values (3,null,null,null,null,null,null,null,null),(4,'[0,-0,0]','[0.1,0.2,0.3,0.30000001]','[0.1,0.2,0.33]','{5:0.1}/5',array[null,'[1]'::vector],'{}','{}','000');
+create table inv.vn (id int primary key, v vector(2) not null, h halfvec not null, s sparsevec(3), d vector(2) default '[1,2]', t text);
+insert into inv.vn values (1,'[1,2]','[1]','{2:3}/3',default,'x'),(2,'[1,2]','[1]','{2:3}/3',null,'x');
+create table inv.vt (id int primary key, v vector, t text); alter table inv.vt alter v set storage external;
+insert into inv.vt select 1, array_agg(i/7.0)::vector, 'a' from generate_series(1,520) i;
+create table inv.vf (id int primary key, v vector, t text); alter table inv.vf alter v set storage external; alter table inv.vf replica identity full;
+insert into inv.vf select 1, array_agg(i/7.0)::vector, 'a' from generate_series(1,520) i;
+create table inv.vb (id int primary key, s sparsevec); insert into inv.vb values (1,'{1:1,40000:2}/50000'),(2,'{1:1}/32767'),(3,'{70000:1}/1000000'),(4,null);
