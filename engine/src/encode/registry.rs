@@ -1359,6 +1359,69 @@ mod tests {
         assert!(error.to_string().contains("null at b"), "{error}");
     }
 
+    /// What AvroConverter 7.0.16 wrote of {7, "x", "y"} and {-1, null, null} under
+    /// `use.latest.version` and `latest.compatibility.strict`, where it takes the same fields in the
+    /// same order: elsewhere it writes rows that nobody wants, or throws.
+    #[tokio::test]
+    async fn the_latest_version_as_confluents_serializer_writes_it() {
+        const A: &str = r#"{"name":"a","type":"int"}"#;
+        const B: &str = r#"{"name":"b","type":["null","string"],"default":null}"#;
+        const C: &str = r#"{"name":"c","type":[{"type":"string","connect.default":"dv"},"null"],"default":"dv"}"#;
+        let schema = |fields: &[&str]| {
+            let fields = fields.join(",");
+            format!(
+                r#"{{"type":"record","name":"R","namespace":"n","fields":[{fields}],"connect.name":"n.R"}}"#
+            )
+        };
+        let ours = schema(&[A, B, C]);
+        let rows: [&[u8]; 2] = [b"\x0e\x02\x02x\x00\x02y", b"\x01\x00\x00\x04dv"];
+        let documented = r#"{"name":"a","type":"int","doc":"d"}"#;
+        let wider = r#"{"name":"a","type":"long"}"#;
+        let turned = r#"{"name":"b","type":["string","null"]}"#;
+        let required = r#"{"name":"b","type":"string"}"#;
+        let same = [Some(rows[0]), Some(rows[1])];
+        let fewer: [Option<&[u8]>; 2] = [Some(b"\x0e\x02\x02x"), Some(b"\x01\x00")];
+        let turned_rows: [Option<&[u8]>; 2] =
+            [Some(b"\x0e\x00\x02x\x00\x02y"), Some(b"\x01\x02\x00\x04dv")];
+        let required_rows: [Option<&[u8]>; 2] = [Some(b"\x0e\x02x\x00\x02y"), None];
+        for (fields, strict, expected) in [
+            (&[A, B, C][..], true, Some(same)),
+            (&[documented, B, C], true, Some(same)),
+            (&[wider, B, C], true, Some(same)),
+            (&[A, turned, C], true, Some(turned_rows)),
+            (&[A, required, C], true, None),
+            (&[A, required, C], false, Some(required_rows)),
+            (&[A, B], true, Some(fewer)),
+        ] {
+            let latest = serde_json::json!({ "version": 1, "id": 9, "schema": schema(fields) });
+            let latest: &'static str = Box::leak(latest.to_string().into_boxed_str());
+            let (url, _heard) = scripted(vec![(200, latest)]);
+            let mut found = converter(&[&url]);
+            found.auto_register = false;
+            found.use_latest_version = true;
+            found.strict = strict;
+            let mut client = RegistryClient::new(&found).expect("a client");
+            let id = client.id("s", &ours).await;
+            let Some(expected) = expected else {
+                assert!(id.is_err(), "{fields:?}");
+                continue;
+            };
+            assert_eq!(id, Ok(9), "{fields:?}");
+            let rewrite = client.rewrite("s", &ours);
+            for (row, expected) in rows.iter().zip(expected) {
+                let (mut out, mut spans) = (Vec::new(), Vec::new());
+                let written = match &rewrite {
+                    Some(rewrite) => rewrite.put(row, &mut spans, &mut out).is_ok(),
+                    None => {
+                        out.extend_from_slice(row);
+                        true
+                    }
+                };
+                assert_eq!(written.then_some(&*out), expected, "{fields:?}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn what_may_pass_is_asked_again_and_elsewhere() {
         let busy = (503, r#"{"error_code":50003,"message":"no leader"}"#);

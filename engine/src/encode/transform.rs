@@ -370,6 +370,8 @@ pub(crate) struct Unwrap {
     pub(crate) headers: Vec<Added>,
     /// The row's field that names the topic, where it is not null.
     pub(crate) route: Option<String>,
+    /// `replace.null.with.default`
+    replaces_nulls: bool,
     /// `transforms.<alias>.`
     pub(crate) prefix: String,
 }
@@ -604,6 +606,7 @@ impl Unwrap {
             route: option("route.by.field")
                 .filter(|field| !field.is_empty())
                 .map(str::to_owned),
+            replaces_nulls: option("replace.null.with.default") != Some("false"),
             prefix: format!("transforms.{}.", transform.alias),
         })
     }
@@ -658,12 +661,13 @@ impl Unwrap {
     }
 
     /// Whether rows pass Connect's InsertField, which puts defaults in the place of nulls whatever
-    /// the converter was told.
+    /// the converter was told, unless it was told otherwise itself.
     pub(crate) fn puts_defaults(&self) -> bool {
-        matches!(
+        let rewrites = matches!(
             self.deletes,
             Deletes::Rewrite | Deletes::RewriteWithTombstone
-        )
+        );
+        rewrites && self.replaces_nulls
     }
 
     /// Whether a delete is followed by a tombstone, where the connector makes them.

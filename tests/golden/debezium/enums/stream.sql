@@ -1,4 +1,5 @@
 begin; alter type inv.mood add value 'new' before 'ok'; insert into inv.e values (10); commit;
+select pg_sleep(1.5);
 begin; alter table inv.e alter m set default 'new'; insert into inv.e(id) values (2); insert into inv.e values (3,'new','a,b','{new}'); commit;
 create table inv.e2 (id int primary key, m inv.mood default 'new'); insert into inv.e2 values (1);
 begin; insert into inv.r values (2); alter table inv.r alter m drop default; alter table inv.r alter m type text using m::text, alter m set default 'ok'; insert into inv.r values (3); alter table inv.r alter k drop default; alter table inv.r alter k type text using k::text; insert into inv.r values (4,'x','y'); commit;
