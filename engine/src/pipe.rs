@@ -384,7 +384,6 @@ async fn connect(
         let seen = catalog::retained(&mut client, &server, &config.source).await?;
         retention.borrow_mut().tell(&config.name, now, away, seen);
     }
-    let mut types = Types::default();
     let kafka = async {
         let topic = offsets_topic(config, &mut driver).await?;
         // A predecessor's open transaction is ended by then: what it stored can be read.
@@ -394,13 +393,13 @@ async fn connect(
         Ok(topic)
     };
     let database = async {
-        types = Types::enums(&mut client).await?;
+        let mut types = Types::enums(&mut client).await?;
         let tables = captured_tables(config, &mut client, &server).await?;
         let binary = may_ask_for_binary(config, &mut client, &server, &mut types, &tables).await?;
-        Ok::<_, Error>((tables, binary))
+        Ok::<_, Error>((types, tables, binary))
     };
     // Neither waits for the other.
-    let (topic, (tables, binary)) = tokio::try_join!(kafka, database)?;
+    let (topic, (types, tables, binary)) = tokio::try_join!(kafka, database)?;
     let key = offsets::key(&config.name, &config.encode.topic_prefix);
     let partition = driver
         .producer()
