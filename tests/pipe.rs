@@ -68,6 +68,11 @@ fn a_seed_is_the_same_twice() {
     }
 }
 
+#[test]
+fn routes_wait_for_a_registry() {
+    simulation::scenes::routes_wait_for_a_registry();
+}
+
 /// Each mistake that the engine can make on purpose is noticed.
 #[cfg(debug_assertions)]
 #[test]

@@ -59,6 +59,8 @@ pub enum Mutant {
     CopyForgetsRanges,
     /// The row that is set aside counts as sent.
     CopyForgetsHeld,
+    /// The row in front of one that is left out counts as the last of its range.
+    CopyForgetsLeftOut,
     /// A copy that goes on reads versions that the stream has told of.
     CopyForgetsView,
     /// A table's file is another, and what its old tids were still counts.
@@ -87,7 +89,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::ConfirmEarly,
         Self::ConfirmReceived,
         Self::ForgetIndex,
@@ -111,6 +113,7 @@ impl Mutant {
         Self::LeaveOutUncertain,
         Self::CopyForgetsRanges,
         Self::CopyForgetsHeld,
+        Self::CopyForgetsLeftOut,
         Self::CopyForgetsView,
         Self::CopyForgetsFile,
         Self::CopyForgetsLacks,

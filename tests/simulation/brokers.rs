@@ -3,8 +3,9 @@
 //! Kept as Kafka keeps it: leaders and their epochs; topics that come to exist in their own time;
 //! idempotent sequences, five batches remembered; the coordinator of transactions, which answers
 //! EndTxn when the decision is made and writes the markers later, fences by epochs, refuses with
-//! CONCURRENT_TRANSACTIONS meanwhile, and ends what takes too long; both transaction protocols;
-//! the last stable offset and what is aborted before it.
+//! CONCURRENT_TRANSACTIONS meanwhile, and ends what takes too long; both transaction protocols,
+//! the older one also where the cluster has the newer; the last stable offset and what is aborted
+//! before it.
 //!
 //! Left out: replicas (what is appended stays), retention, compaction, consumer groups, quotas,
 //! authentication, Fetch that waits.
@@ -79,7 +80,7 @@ struct Log {
 struct Transaction {
     producer_id: i64,
     epoch: i16,
-    /// The one before, where its owner asked for this one.
+    /// The one before, where its owner is given this one for it: `lastProducerEpoch`.
     epoch_before: Option<i16>,
     timeout: Duration,
     state: State,
@@ -104,8 +105,10 @@ enum State {
 /// The cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    /// `message.max.bytes`
+    batch_bytes_max: usize,
     /// `transaction.version`
-    version: i16,
+    pub(crate) version: i16,
     topics: BTreeMap<String, Vec<Log>>,
     transactions: BTreeMap<String, Transaction>,
     next_producer_id: i64,
@@ -117,6 +120,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(random: &mut Random) -> Self {
         Self {
+            batch_bytes_max: random.pick(&[1_048_588, 1_048_588, 80_000]),
             version: random.pick(&[1, 2, 2]),
             topics: BTreeMap::new(),
             transactions: BTreeMap::new(),
@@ -187,6 +191,7 @@ impl Cluster {
     pub(crate) fn settle(&mut self, world: &World) {
         let now = engine::net::now();
         let Self {
+            version,
             transactions,
             topics,
             ..
@@ -195,11 +200,7 @@ impl Cluster {
             let late = transaction.began + transaction.timeout;
             if transaction.state == State::Ongoing && late <= now {
                 world.count("transaction timed out");
-                transaction.epoch += 1;
-                transaction.state = State::Prepared {
-                    commit: false,
-                    until: now,
-                };
+                transaction.fence(*version, now);
             }
             let State::Prepared { commit, until } = transaction.state else {
                 continue;
@@ -410,22 +411,15 @@ impl Cluster {
             State::Prepared { .. } => refused(ErrorCode::CONCURRENT_TRANSACTIONS),
             State::Ongoing => {
                 // Ended first, with an epoch that nobody has; who asks must ask again.
-                transaction.epoch += 1;
-                let until = now + Duration::from_millis(5);
-                transaction.state = State::Prepared {
-                    commit: false,
-                    until,
-                };
+                transaction.fence(version, now + Duration::from_millis(5));
                 refused(ErrorCode::CONCURRENT_TRANSACTIONS)
             }
             State::Empty | State::Complete { .. } => {
                 let claimed = (asked.producer_id, asked.producer_epoch);
                 let (producer_id, epoch) = (transaction.producer_id, transaction.epoch);
                 if claimed != (-1, -1) && claimed != (producer_id, epoch) {
-                    // With version 2 the epoch that every end brings is still theirs to learn.
                     let again = transaction.epoch_before.map(|before| (producer_id, before));
-                    let late = version == 2 && claimed == (producer_id, epoch - 1);
-                    return if late || again == Some(claimed) {
+                    return if again == Some(claimed) {
                         given(producer_id, epoch)
                     } else {
                         refused(ErrorCode::PRODUCER_FENCED)
@@ -546,22 +540,18 @@ impl Cluster {
             }
             State::Complete { commit } if !implicit && same(commit) => return done(transaction),
             State::Empty | State::Complete { .. } if implicit && !asked.committed => {
-                transaction.epoch += 1;
-                transaction.state = State::Complete { commit: false };
+                transaction.next_epoch();
+                let (commit, until) = (false, markers_written(world));
+                transaction.state = State::Prepared { commit, until };
                 return done(transaction);
             }
             State::Ongoing => {}
             _ => return refused(ErrorCode::INVALID_TXN_STATE),
         }
-        let commit = asked.committed;
-        let until = {
-            let mut random = world.random.borrow_mut();
-            let most = if random.chance(1, 30) { 300 } else { 4 };
-            engine::net::now() + Duration::from_millis(random.below(most))
-        };
+        let (commit, until) = (asked.committed, markers_written(world));
         transaction.state = State::Prepared { commit, until };
         if implicit {
-            transaction.epoch += 1;
+            transaction.next_epoch();
         }
         let answer = done(transaction);
         world.note(
@@ -665,9 +655,14 @@ impl Cluster {
     ) -> Result<i64, ErrorCode> {
         let header = *batch.header();
         let transactional = header.attributes.transactional();
+        let bytes_max = self.batch_bytes_max;
         let log = self
             .log(topic, partition)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if batch.bytes().len() > bytes_max {
+            world.count("batch too large");
+            return Err(ErrorCode::MESSAGE_TOO_LARGE);
+        }
         if log.leader != node || log.led_from > engine::net::now() {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
@@ -784,6 +779,12 @@ impl Cluster {
     }
 }
 
+fn markers_written(world: &World) -> Instant {
+    let mut random = world.random.borrow_mut();
+    let most = if random.chance(1, 30) { 300 } else { 4 };
+    engine::net::now() + Duration::from_millis(random.below(most))
+}
+
 #[derive(Debug, Default)]
 struct Fetched {
     topic: String,
@@ -813,6 +814,27 @@ impl Fetched {
             }],
             ..FetchResponse::default()
         }
+    }
+}
+
+impl Transaction {
+    /// The owner learns of the next epoch, or may ask for it with the one that it has.
+    fn next_epoch(&mut self) {
+        self.epoch_before = Some(self.epoch);
+        self.epoch += 1;
+    }
+
+    /// Ended by the coordinator, under another epoch. With version 2 that is the next one; before,
+    /// it is nobody's.
+    fn fence(&mut self, version: i16, until: Instant) {
+        self.next_epoch();
+        if version < 2 {
+            self.epoch_before = None;
+        }
+        self.state = State::Prepared {
+            commit: false,
+            until,
+        };
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) const IDENTITIES: [u8; 3] = [b'd', b'f', b'd'];
 pub(crate) const OIDS: [u32; 3] = [16_401, 16_402, 16_403];
 /// A longer value lies outside of its row, and is not told of again where it does not change.
 const TOASTED: usize = 100;
+/// From here on a row may be left out, for a connection or a broker that takes no more.
+const HUGE: usize = 12 << 10;
 /// Lines of a block.
 const LINES: u64 = 20;
 
@@ -36,7 +38,13 @@ pub(crate) struct Row {
     pub(crate) xmin: u64,
 }
 
-/// What happened to a row.
+impl Row {
+    pub(crate) fn is_huge(&self) -> bool {
+        self.payload.len() >= HUGE
+    }
+}
+
+/// What happened to a row; without either, a table was truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) lsn: u64,
@@ -52,6 +60,16 @@ impl Change {
             return false;
         };
         Rc::ptr_eq(&old.payload, &new.payload) && new.payload.len() >= TOASTED
+    }
+
+    /// There may be no room for what is told of it.
+    pub(crate) fn is_huge(&self) -> bool {
+        let rows = self.old.iter().chain(&self.new);
+        rows.into_iter().any(Row::is_huge)
+    }
+
+    pub(crate) fn truncates(&self) -> bool {
+        self.old.is_none() && self.new.is_none()
     }
 
     /// What is told of it lacks the payload.
@@ -125,6 +143,8 @@ pub(crate) struct Database {
     pub(crate) binary: bool,
     /// Payloads are.
     pub(crate) large: bool,
+    /// A few are too large.
+    pub(crate) huge: bool,
     /// A copy rests for so long after some rows.
     pub(crate) copy_rest: Duration,
     pub(crate) slots: BTreeMap<String, Slot>,
@@ -162,6 +182,7 @@ impl Database {
             by_tid: !random.chance(1, 8),
             binary: !random.chance(1, 4),
             large: false,
+            huge: false,
             copy_rest: Duration::from_millis(random.pick(&[0, 0, 30, 200])),
             slots: BTreeMap::new(),
             published: false,
@@ -355,8 +376,14 @@ impl Database {
         };
         let old = seen(id);
         let kept = old.as_ref().filter(|_| random.chance(1, 2));
-        let large = self.large;
-        let payload = kept.map_or_else(|| payload(random, large), |old| Rc::clone(&old.payload));
+        let payload = match kept {
+            Some(old) => Rc::clone(&old.payload),
+            None if self.huge && random.chance(1, 25) => {
+                let size = HUGE + random.index(110_000);
+                text(random, size)
+            }
+            None => payload(random, self.large),
+        };
         let mut new_id = id;
         let mut deleted = false;
         if old.is_some() {
@@ -468,9 +495,7 @@ impl Database {
     /// file, in other places. Whether it was.
     pub(crate) fn rewrite(&mut self, random: &mut Random) -> bool {
         let table = random.index(TABLES.len());
-        let mut changes = self.open.values().flat_map(|open| &open.changes);
-        let read = self.seen.iter().any(|seen| seen.strong_count() > 0);
-        if read || changes.any(|change| change.table == table) {
+        if self.is_locked(table) {
             return false;
         }
         let mut places: Vec<u64> = Vec::new();
@@ -488,6 +513,27 @@ impl Database {
         self.lsn += 4096;
         self.rewritten.push((self.lsn, table));
         true
+    }
+
+    /// TRUNCATE of one of the tables, in a transaction of its own, unless somebody reads or writes
+    /// it. Whether it was.
+    pub(crate) fn truncate(&mut self, random: &mut Random, now_us: i64) -> bool {
+        let table = random.index(TABLES.len());
+        if self.is_locked(table) {
+            return false;
+        }
+        let xid = self.begin();
+        self.put(xid, table, None, None, 0);
+        self.filenodes[table] += 1000;
+        self.commit(xid, now_us);
+        true
+    }
+
+    /// Whether somebody reads or writes the table.
+    fn is_locked(&self, table: usize) -> bool {
+        let mut changes = self.open.values().flat_map(|open| &open.changes);
+        let read = self.seen.iter().any(|seen| seen.strong_count() > 0);
+        read || changes.any(|change| change.table == table)
     }
 
     /// Slots are written to disk; what they hold back is looked at.
@@ -533,6 +579,10 @@ fn payload(random: &mut Random, large: bool) -> Rc<str> {
         1..10 => random.index(300),
         _ => random.index(20),
     };
+    text(random, size)
+}
+
+fn text(random: &mut Random, size: usize) -> Rc<str> {
     "0123456789abcdef"
         .chars()
         .cycle()
@@ -544,6 +594,9 @@ fn payload(random: &mut Random, large: bool) -> Rc<str> {
 
 fn apply(rows: &mut Rows, changes: &[Change]) {
     for change in changes {
+        if change.truncates() {
+            rows[change.table].clear();
+        }
         if let Some(old) = &change.old {
             rows[change.table].remove(&old.id);
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::database::{Change, OIDS, Row, TABLES};
 use super::registry::Registry;
-use super::{OFFSETS, PREFIX, World};
+use super::{DEAD_LETTERS, OFFSETS, PREFIX, World};
 
 /// Stands where the value was not told.
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
@@ -28,13 +28,20 @@ enum Seen {
         after: Option<Told>,
     },
     Tombstone,
+    /// The table was truncated, of which nothing is told.
+    Truncated,
 }
+
+/// A row that was left out: its change's LSN, 0 in a copy; table and key.
+type Letter = (u64, usize, i32);
 
 /// What committed readers have, for the question whether a position may be confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     /// LSN, table and key of each change.
     visible: BTreeSet<(u64, usize, i32)>,
+    /// The same of changes that were left out.
+    letters: BTreeSet<Letter>,
     /// Transactions up to here, of the database's, are known to be visible.
     checked: usize,
     pub(crate) records: u64,
@@ -59,6 +66,10 @@ pub(crate) struct Judge {
 impl Judge {
     /// A record became visible.
     pub(crate) fn see(&mut self, registry: &Registry, topic: &str, record: &Record<'_>) {
+        if topic == DEAD_LETTERS {
+            self.letters.extend(letter(record));
+            return;
+        }
         let Some(table) = table_of(topic) else {
             let value = serde_json::from_slice::<Value>(record.value.unwrap_or_default());
             if let Ok(value) = value
@@ -116,6 +127,23 @@ fn table_of(topic: &str) -> Option<usize> {
     TABLES.iter().position(|table| *table == name)
 }
 
+fn letter(record: &Record<'_>) -> Option<Letter> {
+    let value = serde_json::from_slice::<Value>(record.value?).ok()?;
+    let table = value["table"].as_str()?.strip_prefix("public.")?;
+    let table = TABLES.iter().position(|name| *name == table)?;
+    let id = value["key"]["id"].to_string();
+    let id = id.trim_matches('"').parse().ok()?;
+    let Lsn(lsn) = value["lsn"].as_str()?.parse().ok()?;
+    let copied = value["op"] == "r";
+    Some((if copied { 0 } else { lsn }, table, id))
+}
+
+/// The letters that say that this change was left out: by the key it had, or has.
+fn letters_of(change: &Change) -> impl Iterator<Item = Letter> {
+    let rows = change.old.iter().chain(&change.new);
+    rows.map(|row| (change.lsn, change.table, row.id))
+}
+
 fn read(registry: &Registry, record: &Record<'_>) -> Option<(i32, Seen)> {
     let key = registry.read(record.key?)?;
     let key = i32::try_from(key.get("id")?.as_i64()?).ok()?;
@@ -143,6 +171,8 @@ fn read(registry: &Registry, record: &Record<'_>) -> Option<(i32, Seen)> {
 struct Event {
     commit: u64,
     seen: Seen,
+    /// Nothing is told of it, or need not be.
+    silent: bool,
 }
 
 impl World {
@@ -178,6 +208,9 @@ impl World {
                         .is_some_and(|first| first.max(last.unwrap_or(0)) <= transaction.commit)
                 };
                 for change in transaction.changes.iter().filter(promised) {
+                    if letters_of(change).any(|letter| judge.letters.contains(&letter)) {
+                        continue;
+                    }
                     for row in change.old.iter().chain(&change.new) {
                         let place = (change.lsn, change.table, row.id);
                         if !judge.visible.contains(&place) {
@@ -215,6 +248,25 @@ impl World {
             exactly_once,
             ..
         } = *self.judge.borrow();
+        let mut letters: BTreeMap<Letter, u32> = BTreeMap::new();
+        cluster.committed(DEAD_LETTERS, |_, record| {
+            let Some(letter) = letter(record) else {
+                return self.fail(format!("a dead letter that is none: {record:?}"));
+            };
+            *letters.entry(letter).or_default() += 1;
+        });
+        for (&(lsn, table, key), &times) in &letters {
+            let changes = database.committed.iter().flat_map(|it| &it.changes);
+            let of_it = changes.filter(|it| it.table == table && it.is_huge());
+            let mut rows = of_it.flat_map(|it| letters_of(it).map(|it| (it.0, it.2)));
+            if !rows.any(|(at, id)| id == key && (lsn == 0 || at == lsn)) {
+                return self.fail(format!("{} {key} was left out", TABLES[table]));
+            }
+            // The copy may be interrupted right behind a letter, and comes by again.
+            if exactly_once && times > 1 && lsn > 0 {
+                return self.fail(format!("{} {key} was left out twice", TABLES[table]));
+            }
+        }
         for (table, name) in TABLES.iter().enumerate() {
             let Some(first) = firsts[table] else {
                 return self.fail(format!("{name} was never begun"));
@@ -241,15 +293,25 @@ impl World {
                 last_point: last,
             };
             let mut expected: BTreeMap<i32, Vec<Event>> = BTreeMap::new();
+            let mut rows = at_first[table].clone();
             for transaction in database.committed.iter().filter(|it| it.commit >= first) {
+                let commit = transaction.commit;
                 for change in transaction.changes.iter().filter(|it| it.table == table) {
-                    for (key, seen) in events(change) {
-                        let commit = transaction.commit;
-                        expected
-                            .entry(key)
-                            .or_default()
-                            .push(Event { commit, seen });
+                    let silent = letters_of(change).any(|letter| letters.contains_key(&letter));
+                    let mut happened: Vec<(i32, Seen)> = events(change);
+                    if change.truncates() {
+                        happened = rows.keys().map(|&key| (key, Seen::Truncated)).collect();
                     }
+                    for (key, seen) in happened {
+                        let silent = silent || seen == Seen::Truncated;
+                        let event = Event {
+                            commit,
+                            seen,
+                            silent,
+                        };
+                        expected.entry(key).or_default().push(event);
+                    }
+                    apply(&mut rows, change);
                 }
             }
             let mut found: BTreeMap<i32, Vec<Seen>> = BTreeMap::new();
@@ -273,7 +335,8 @@ impl World {
                 let found = found.remove(&key).unwrap_or_default();
                 let expected = expected.remove(&key).unwrap_or_default();
                 let rows = (at_first[table].get(&key), at_last[table].contains_key(&key));
-                if let Err(why) = compare(rows, &expected, &found, &rules) {
+                let left_out = letters.contains_key(&(0, table, key));
+                if let Err(why) = compare(rows, left_out, &expected, &found, &rules) {
                     return self.fail(format!(
                         "{name} {key}: {why}\n  at the slot's beginning: {:?}\n  then: {:?}\n  \
                          in Kafka: {found:?}\n  consistent points: {:?}",
@@ -284,6 +347,18 @@ impl World {
                 }
             }
         }
+    }
+}
+
+fn apply(rows: &mut BTreeMap<i32, Row>, change: &Change) {
+    if change.truncates() {
+        rows.clear();
+    }
+    if let Some(old) = &change.old {
+        rows.remove(&old.id);
+    }
+    if let Some(new) = &change.new {
+        rows.insert(new.id, new.clone());
     }
 }
 
@@ -317,9 +392,10 @@ struct Rules {
 }
 
 /// One key: the row it had at the slot's consistent point (and whether it has one in the last
-/// snapshot), what happened from then on, and what is in Kafka.
+/// snapshot), whether a copy has left it out, what happened from then on, and what is in Kafka.
 fn compare(
     (before, in_last): (Option<&Row>, bool),
+    left_out: bool,
     expected: &[Event],
     found: &[Seen],
     rules: &Rules,
@@ -331,11 +407,21 @@ fn compare(
         last_point,
     } = rules;
     if in_any_order {
-        let missing = expected.iter().find(|event| !found.contains(&event.seen));
+        let mut told = expected.iter().filter(|event| !event.silent);
+        let missing = told.find(|event| !found.contains(&event.seen));
         return missing.map_or(Ok(()), |event| {
             Err(format!("{:?} is not there", event.seen))
         });
     }
+    // From there on, the first of which something must be told.
+    let heard = |from: usize| {
+        let told = |event: &Event| !event.silent;
+        expected
+            .iter()
+            .skip(from)
+            .position(told)
+            .map_or(expected.len(), |at| from + at)
+    };
     let mut next = 0;
     let mut most = 0;
     let mut reads = 0;
@@ -349,13 +435,14 @@ fn compare(
     let mut payload = None;
     for seen in found {
         match seen {
+            Seen::Truncated => return Err("a truncation was told of".to_owned()),
             Seen::Tombstone => {
                 if exactly_once && !matches!(previous, Some(Seen::Change { op: 'd', .. })) {
                     return Err("a tombstone without its deletion".to_owned());
                 }
             }
             Seen::Read((version, size)) => {
-                let known = state(next) == Some(*version);
+                let known = (next..=heard(next)).any(|at| state(at) == Some(*version));
                 // Where rows may come twice, a snapshot that begins again may go back.
                 let again = !exactly_once && (0..next).any(|at| state(at) == Some(*version));
                 if !known && !again {
@@ -365,7 +452,7 @@ fn compare(
                     ));
                 }
                 reads += 1;
-                if read_once && (reads > 1 || next > 0) {
+                if read_once && (reads > 1 || (0..next).any(|at| !expected[at].silent)) {
                     return Err(format!("version {version} was read, and known before"));
                 }
                 payload = *size;
@@ -374,7 +461,11 @@ fn compare(
                 let at = expected.iter().position(|event| event.seen == *change);
                 match at {
                     None => return Err(format!("{change:?} never happened")),
-                    Some(at) if at == next => next += 1,
+                    // Of a new key the deletion under the old one was there before.
+                    Some(at) if expected[at].silent && exactly_once && *op != 'd' => {
+                        return Err(format!("{op} {at} came, and was left out"));
+                    }
+                    Some(at) if (next..=heard(next)).contains(&at) => next = at + 1,
                     Some(at) if at <= most && !exactly_once => next = at + 1,
                     Some(at) if at < next => return Err(format!("{op} {at} came twice")),
                     Some(at) => return Err(format!("{op} {at} came, and {next} did not")),
@@ -399,20 +490,21 @@ fn compare(
         return Err("a deletion without its tombstone".to_owned());
     }
     // What a killed process had on its way may come late, and again, where nothing fences it.
+    most = heard(most);
     if most < expected.len() {
         return Err(format!("change {most} is not there"));
     }
     // Who was there at the last snapshot, and had not changed since the first, was read; of the
     // others the stream tells.
     let changed = expected.iter().any(|event| event.commit < last_point);
-    if reads == 0 && in_last && before.is_some() && !changed {
+    if reads == 0 && in_last && before.is_some() && !changed && !left_out {
         return Err("the row was not read".to_owned());
     }
     // Who was there from the beginning is known with all of its values.
     let only_updated = expected
         .iter()
-        .all(|event| matches!(event.seen, Seen::Change { op: 'u', .. }));
-    if before.is_some() && only_updated && payload.is_none() {
+        .all(|event| matches!(event.seen, Seen::Change { op: 'u', .. }) && !event.silent);
+    if before.is_some() && only_updated && payload.is_none() && !left_out {
         return Err("its payload was never told".to_owned());
     }
     Ok(())

@@ -15,6 +15,7 @@ mod network;
 mod postgres;
 mod random;
 mod registry;
+pub(crate) mod scenes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -46,6 +47,17 @@ use registry::Registry;
 const PREFIX: &str = "sim";
 /// `offset.storage.topic`
 const OFFSETS: &str = "sim-offsets";
+/// What every connector has.
+const CONNECTOR: &str = "name=sim\n\
+    connector.class=io.debezium.connector.postgresql.PostgresConnector\ntopic.prefix=sim\n\
+    database.hostname=postgres\ndatabase.user=u\ndatabase.dbname=simulated\n\
+    database.sslmode=disable\nplugin.name=pgoutput\nslot.name=simulated\n\
+    publication.name=p\npublication.autocreate.mode=filtered\n";
+/// What those have that leave rows out.
+const LEAVE_OUT: &str = "errors.tolerance=all\nerrors.deadletterqueue.topic.name=sim-dead\n\
+    errors.deadletterqueue.topic.replication.factor=1\n";
+/// `errors.deadletterqueue.topic.name`
+const DEAD_LETTERS: &str = "sim-dead";
 /// The virtual day on which every simulation begins: 2026-01-01, us since 1970-01-01 UTC.
 const BEGIN_US: i64 = 1_767_225_600_000_000;
 /// Faults stop for good after so long.
@@ -379,16 +391,20 @@ pub(crate) struct Report {
     pub(crate) failure: Option<String>,
 }
 
-/// Runs one seed from beginning to end.
-pub(crate) fn simulate(seed: u64) -> Report {
-    memory::reset();
+/// Runs `work` on one thread, by a clock that jumps to the next thing that is due.
+fn in_virtual_time<F: Future>(work: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    LocalSet::new().block_on(&runtime, work)
+}
+
+/// Runs one seed from beginning to end.
+pub(crate) fn simulate(seed: u64) -> Report {
+    memory::reset();
+    in_virtual_time(async {
         let world = Rc::new(World::new(seed));
         tokio::select! {
             biased;
@@ -416,13 +432,7 @@ pub(crate) fn with_database<F: Future>(
     version: u32,
     talk: impl FnOnce(Rc<World>) -> F,
 ) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    in_virtual_time(async {
         let world = Rc::new(World::new(0));
         world.judged.set(false);
         world.database.borrow_mut().version = version;
@@ -462,16 +472,10 @@ pub(crate) fn crash_database(world: &World) {
 }
 
 /// Lets `talk` speak with the one of the simulated brokers that leads and coordinates everything.
-pub(crate) fn with_broker<F: Future>(protocol: i16, talk: impl FnOnce(Stream) -> F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+pub(crate) fn with_broker<F: Future>(level: i16, talk: impl FnOnce(Stream) -> F) -> F::Output {
+    in_virtual_time(async {
         let world = Rc::new(World::new(0));
-        world.cluster.borrow_mut().be_one(protocol);
+        world.cluster.borrow_mut().be_one(level);
         let line = Line::new(&world, 0, 0, Host::Broker(0));
         let session = Session::Broker(brokers::Session::new(0));
         talk(network::open(&world, line, session)).await
@@ -482,8 +486,11 @@ pub(crate) fn with_broker<F: Future>(protocol: i16, talk: impl FnOnce(Stream) ->
 async fn story(world: &Rc<World>) {
     let config = config(world);
     let budget = config.budget;
+    // A record is written before it shows that it is too large; room is made for those only that
+    // are larger than the simulated ones.
+    let unexpected = if config.errors.tolerated { 2 } else { 0 };
     // The receive buffer grows by half for what comes with the largest row.
-    let allowed = budget.received * 2
+    let allowed = budget.received * (2 + unexpected)
         + budget.records
         + budget.tables * 2
         + CONNECTION * (config.capture.snapshot_max_threads as usize + 3)
@@ -494,6 +501,7 @@ async fn story(world: &Rc<World>) {
         database.copy_rest = Duration::from_millis(rest);
     }
     world.database.borrow_mut().large = world.theme == Theme::Flood;
+    world.database.borrow_mut().huge = config.errors.tolerated;
     if world.database.borrow().next_xid > u64::from(u32::MAX) {
         world.count("xids have come round");
     }
@@ -674,6 +682,9 @@ fn work(world: &World, keys: u64) {
         6 => database.write_other(random),
         7 => database.checkpoint(),
         8 if random.chance(1, 4) && database.rewrite(random) => world.count("table rewritten"),
+        9 if random.chance(1, 4) && database.truncate(random, now_us) => {
+            world.count("table truncated");
+        }
         _ => {}
     }
 }
@@ -689,7 +700,7 @@ async fn harm(
     let now = net::now();
     let (kind, ms) = {
         let mut random = world.random.borrow_mut();
-        let kind = match random.below(25) {
+        let kind = match random.below(26) {
             // What interrupts a copy.
             _ if world.theme == Theme::Copy && random.chance(1, 3) => {
                 random.pick(&[16, 19, 19, 20, 21, 22])
@@ -795,6 +806,12 @@ async fn harm(
             let off = i64::try_from(world.below(7_200)).unwrap_or_default() - 3600;
             world.clock_off_us.set(off * 1_000_000);
         }
+        25 => {
+            if let Some(line) = any {
+                world.count("line cut, and heard late");
+                line.hang_up(now + Duration::from_millis(ms * 2));
+            }
+        }
         _ => {
             world.count("pipe killed");
             if let Some(pipe) = running.take() {
@@ -819,12 +836,7 @@ fn config(world: &World) -> Config {
         random.pick(&["enabled", "enabled", "enabled", "enabled", "disabled"]),
     );
     let connector = format!(
-        "name=sim\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\n\
-         topic.prefix={PREFIX}\npenstock.transaction.version=2\n\
-         database.hostname=postgres\ndatabase.user=u\n\
-         database.dbname=simulated\ndatabase.sslmode=disable\nplugin.name=pgoutput\n\
-         slot.name=simulated\npublication.name=p\npublication.autocreate.mode=filtered\n\
-         snapshot.max.threads={}\n\
+        "{CONNECTOR}{}{}snapshot.max.threads={}\n\
          topic.creation.default.partitions={}\ntopic.creation.default.replication.factor=1\n\
          errors.retry.timeout={}\nerrors.retry.delay.max.ms=3000\n\
          retriable.restart.connector.wait.ms=2000\nslot.max.retries=20\nslot.retry.delay.ms=2000\n\
@@ -834,6 +846,10 @@ fn config(world: &World) -> Config {
          producer.override.max.in.flight.requests.per.connection={}\n\
          producer.override.compression.type={}\n\
          producer.override.transaction.timeout.ms={}\n",
+        // As it is by default, mostly.
+        random.pick(&["", "", "penstock.transaction.version=2\n"]),
+        // Some rows are too large, and are left out.
+        random.pick(&["", "", "", LEAVE_OUT]),
         random.pick(&[1, 1, 2, 4]),
         random.pick(&[1, 3]),
         random.pick(&[0, 5000, -1]),
@@ -856,23 +872,25 @@ fn config(world: &World) -> Config {
             ),
         })
         .concat();
-    let connector = connector + &converters;
+    let mut config = load(&worker, &(connector + &converters));
+    if world.theme == Theme::Flood || random.chance(1, 2) {
+        // As little as a simulation can fill.
+        config.budget = Budget {
+            received: 64 << 10,
+            records: 192 << 10,
+            tables: 32 << 10,
+            ..config.budget
+        };
+        config.sink.records_bytes_max = config.budget.records;
+    }
+    config
+}
+
+fn load(worker: &str, connector: &str) -> Config {
     let worker = Properties::parse(worker.as_bytes()).expect("lines");
     let connector = Properties::parse(connector.as_bytes()).expect("lines");
     match Config::load(&worker, &connector) {
-        Ok((mut config, _)) => {
-            if world.theme == Theme::Flood || random.chance(1, 2) {
-                // As little as a simulation can fill.
-                config.budget = Budget {
-                    received: 64 << 10,
-                    records: 192 << 10,
-                    tables: 32 << 10,
-                    ..config.budget
-                };
-                config.sink.records_bytes_max = config.budget.records;
-            }
-            config
-        }
+        Ok((config, _)) => config,
         Err(problems) => panic!("{problems:?}"),
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Line {
     /// Each delay is multiplied.
     slowness: Cell<u32>,
     dead: Cell<bool>,
+    /// Our end is told that the peer is gone.
+    hung_up: Cell<bool>,
     news: Notify,
 }
 
@@ -107,6 +109,7 @@ impl Line {
             linger: Cell::new(Duration::ZERO),
             slowness: Cell::new(slowness),
             dead: Cell::new(false),
+            hung_up: Cell::new(false),
             news: Notify::new(),
         }
     }
@@ -132,6 +135,12 @@ impl Line {
     pub(crate) fn freeze(&self, until: Instant) {
         self.frozen_until.set(Some(until));
         self.news.notify_one();
+    }
+
+    /// Our end sees it break, and the peer hears what was said on it at `until`.
+    pub(crate) fn hang_up(&self, until: Instant) {
+        self.hung_up.set(true);
+        self.freeze(until);
     }
 
     /// Our end is about to go without a word: the peer learns of it later, and what was on its way
@@ -193,10 +202,18 @@ async fn exchange(
     let mut pending = Vec::new();
     let mut departs = engine::net::now();
     let mut closing = false;
+    let mut gone = false;
     loop {
         let now = engine::net::now();
         if line.dead.get() {
             return;
+        }
+        if line.hung_up.take() {
+            gone = true;
+            pending.clear();
+            if write.shutdown().await.is_err() {
+                return;
+            }
         }
         let thaws = line.frozen_until.get().filter(|&until| until > now);
         if arrives.is_some_and(|at| at <= now) && thaws.is_none() {
@@ -207,6 +224,10 @@ async fn exchange(
         if !closing && thaws.is_none() && pending.is_empty() {
             step = session.step(world, line, &mut input, &mut pending);
             closing = step.close;
+            if gone {
+                // There is nobody to hear it.
+                pending.clear();
+            }
             if !pending.is_empty() {
                 departs = now + line.delay(world);
             }

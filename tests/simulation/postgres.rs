@@ -659,8 +659,9 @@ impl Streaming {
                         put_wal(out, 0, now_us, |body| put_relation(body, change.table));
                     }
                     let binary = self.binary;
-                    put_wal(out, change.lsn, now_us, |body| {
-                        put_change(body, change, binary);
+                    put_wal(out, change.lsn, now_us, |body| match change.truncates() {
+                        true => put_truncate(body, change.table),
+                        false => put_change(body, change, binary),
                     });
                     self.change = Some(at + 1);
                     if world.chance(1, 30) {
@@ -720,6 +721,13 @@ fn put_relation(body: &mut Vec<u8>, table: usize) {
         put_u32(body, *oid);
         put_i32(body, -1);
     }
+}
+
+fn put_truncate(body: &mut Vec<u8>, table: usize) {
+    body.push(b'T');
+    put_i32(body, 1);
+    body.push(0);
+    put_u32(body, OIDS[table]);
 }
 
 fn put_change(body: &mut Vec<u8>, change: &Change, binary: bool) {

@@ -118,15 +118,22 @@ struct Held {
     row: Vec<u8>,
     index: RowIndex,
     first: bool,
-    /// What is done with it: a range of tids of this heap.
-    done: Option<(usize, u64, Option<u64>)>,
+    /// Its heap and tid.
+    place: Option<(usize, u64)>,
+    /// The connection whose piece is not over: rows behind it are left out, and more may come.
+    reader: Option<usize>,
+    /// Otherwise, where that piece ended.
+    to: Option<u64>,
 }
 
 /// A row that goes where none of its table did.
 struct Unrouted {
+    reader: usize,
     part: usize,
     place: Vec<u8>,
     row: Option<(Vec<u8>, RowIndex, SnapshotMark)>,
+    /// The tid that is next, once it is sent.
+    next: u64,
 }
 
 /// A connection that copies.
@@ -584,7 +591,7 @@ impl Copy {
         };
         let ended = self.rows_of(pipe, reader, &mut work)?;
         if ended {
-            self.end_piece(pipe, work)?;
+            self.end_piece(pipe, reader, work)?;
         } else {
             self.readers[reader].work = Some(work);
         }
@@ -656,30 +663,36 @@ impl Copy {
                     };
                     let inbox = &self.readers[reader].inbox;
                     let row = index.row(&inbox.bytes()[body.clone()]);
-                    let mut place = Vec::new();
                     let event = row_event(&self.seen.position, row, mark(at, first));
-                    let unrouted = captured.unknown_route(&event, &mut place);
+                    pipe.scratch.clear();
+                    let unrouted = captured.unknown_route(&event, &mut pipe.scratch);
                     if unrouted {
                         let copied = || inbox.bytes()[body.clone()].to_vec();
                         let row = follows.then(|| (copied(), index.clone(), mark(at, first)));
                         self.unrouted = Some(Unrouted {
+                            reader,
                             part: at,
-                            place,
+                            place: pipe.scratch.clone(),
                             row,
+                            next: work.piece.at,
                         });
                     }
                     if follows && unrouted {
-                        // It is sent before anything else is.
+                        // It is sent before anything else is, and what is stored meanwhile is
+                        // without it.
+                        work.piece.at = tid.unwrap_or(work.piece.at);
                     } else if follows {
                         let mark = mark(at, first);
                         emit(&mut pipe.outlet, captured, &self.seen.position, row, mark)?;
                     } else {
-                        let done = tid.zip(work.piece.heap);
+                        let early = mutant::is(Mutant::CopyForgetsLeftOut);
                         reading.held = Some(Held {
                             row: inbox.bytes()[body].to_vec(),
                             index: std::mem::take(&mut index),
                             first,
-                            done: done.map(|(tid, heap)| (heap, tid, work.piece.to)),
+                            place: work.piece.heap.zip(tid),
+                            reader: Some(reader).filter(|_| !early),
+                            to: work.piece.to.filter(|_| early),
                         });
                         if let Some(tid) = tid.filter(|_| !mutant::is(Mutant::CopyForgetsHeld)) {
                             // Not sent yet.
@@ -714,24 +727,37 @@ impl Copy {
 
     /// Makes it known where a row goes, and sends it there.
     async fn route(&mut self, pipe: &mut Pipe, unrouted: Unrouted) -> Result<(), Error> {
-        let Unrouted { part, place, row } = unrouted;
+        let Unrouted {
+            reader,
+            part,
+            place,
+            row,
+            next,
+        } = unrouted;
         let position = self.seen.position;
-        let Some(captured) = &mut self.reading_of(part)?.captured else {
+        let Some(mut captured) = self.reading_of(part)?.captured.take() else {
             return Err(unexpected("a row of another table"));
         };
         let Pipe {
             registry,
             outlet,
             config,
+            keeper,
             ..
         } = &mut *pipe;
-        captured
-            .learn_route(&place, registry, outlet, config)
-            .await?;
+        let compiling = captured.compile_route(&place, registry, config);
+        let compiled = self.meanwhile(compiling, keeper, outlet, config);
+        let encoder = compiled.await?;
+        let topic = outlet.topic(encoder.topic()).await?;
+        captured.learn_route(&place, encoder, topic);
         if let Some((row, index, mark)) = row {
             let row = index.row(&row);
-            emit(outlet, captured, &position, row, mark)?;
+            emit(outlet, &captured, &position, row, mark)?;
+            if let Some(work) = &mut self.readers[reader].work {
+                work.piece.at = next;
+            }
         }
+        self.reading_of(part)?.captured = Some(captured);
         Ok(())
     }
 
@@ -775,20 +801,17 @@ impl Copy {
     }
 
     /// What a piece has done is noted; the last piece of a table ends it.
-    fn end_piece(&mut self, pipe: &mut Pipe, work: Work) -> Result<(), Error> {
+    fn end_piece(&mut self, pipe: &mut Pipe, reader: usize, work: Work) -> Result<(), Error> {
         let reading = self.reading_of(work.part)?;
         reading.active -= 1;
         let done = reading.active == 0 && reading.pieces.is_empty();
-        let held = reading.held.as_ref().and_then(|held| held.done);
-        // The row that is set aside is the piece's own: what is behind it is done with it.
-        let held = held.is_some_and(|(heap, tid, to)| {
-            (Some(heap), tid, to) == (work.piece.heap, work.piece.at, work.piece.to)
-        });
-        let to = if held {
-            Some(work.piece.at)
-        } else {
-            work.piece.to
-        };
+        let mut to = work.piece.to;
+        let held = reading.held.as_mut();
+        if let Some(held) = held.filter(|held| held.reader == Some(reader)) {
+            // The row that is set aside is the piece's own: what is behind it is done with it.
+            (held.reader, held.to) = (None, work.piece.to);
+            to = Some(work.piece.at);
+        }
         let oid = self.parts[work.part].oid;
         note(&mut self.copied, oid, work.piece.heap, work.from, to);
         if done {
@@ -858,8 +881,13 @@ impl Copy {
             emit(&mut pipe.outlet, captured, &position, row, mark)?;
         }
         let part = &mut self.parts[at];
-        if let Some((heap, tid, to)) = held.done {
-            note(&mut self.copied, part.oid, Some(heap), tid, to);
+        if let Some((heap, tid)) = held.place {
+            match held.reader.map(|reader| self.readers[reader].work.as_mut()) {
+                None => note(&mut self.copied, part.oid, Some(heap), tid, held.to),
+                Some(Some(work)) => work.piece.at = tid + 1,
+                // The one at hand, which has a row behind it.
+                Some(None) => {}
+            }
         }
         if part.finished {
             self.copied.finish(part.oid);

@@ -624,13 +624,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Makes it known where rows go, while the server keeps hearing of us.
-    async fn learn_route(
-        &mut self,
-        pipe: &mut Pipe,
-        table: u32,
-        place: &[u8],
-    ) -> Result<(), Error> {
+    /// Makes it known where rows go, in the same way.
+    async fn learn_route(&mut self, pipe: &mut Pipe, oid: u32, place: &[u8]) -> Result<(), Error> {
+        self.count(pipe, self.position());
         let Pipe {
             tables,
             registry,
@@ -640,8 +636,16 @@ impl Stream {
             ..
         } = pipe;
         let interval = config.source.status_update_interval;
-        let learning = tables.learn_route(table, place, registry, outlet, config);
-        self.meanwhile(learning, interval, keeper).await
+        let Some(table) = tables.captured(oid)? else {
+            return Ok(());
+        };
+        let compiling = table.compile_route(place, registry, config);
+        let compiled = self.while_sending(compiling, interval, keeper, outlet);
+        let encoder = compiled.await?;
+        let found = outlet.topic(encoder.topic());
+        let topic = self.meanwhile(found, interval, keeper).await?;
+        tables.learn_route(oid, place, encoder, topic);
+        Ok(())
     }
 
     /// Makes a kind of notice ready, in the same way.
@@ -747,6 +751,11 @@ impl Stream {
         Err(PgError::new(&self.connection.target, error).into())
     }
 
+    /// When the server is told of our position, whatever else is waited for.
+    fn tells_at(&self, interval: Duration) -> Instant {
+        self.told_at + interval.min(STATUS_WHILE_WAITING)
+    }
+
     /// Waits for `work`, while the server keeps hearing of us.
     async fn meanwhile<T, E: From<PgError>>(
         &mut self,
@@ -756,11 +765,10 @@ impl Stream {
     ) -> Result<T, E> {
         let mut work = pin!(work);
         loop {
-            let due = self.told_at + interval.min(STATUS_WHILE_WAITING);
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = tokio::time::sleep_until(due) => {
+                () = tokio::time::sleep_until(self.tells_at(interval)) => {
                     self.put_status(keeper.confirmed());
                     self.write_some().await?;
                 }
@@ -781,19 +789,19 @@ impl Stream {
         let position = self.position();
         loop {
             keeper.advance(outlet, position, false)?;
-            let told = self.told_at + interval.min(STATUS_WHILE_WAITING);
-            if net::now() >= told || keeper.has_moved() {
+            if net::now() >= self.tells_at(interval) || keeper.has_moved() {
                 self.put_status(keeper.take_confirmed());
                 self.write_some().await?;
             }
-            let stored = keeper.deadline(outlet, position.is_some());
-            let stored = stored.map(|due| due.max(net::now() + IDLE_TICK));
-            let told = self.told_at + interval.min(STATUS_WHILE_WAITING);
+            let mut due = self.tells_at(interval);
+            if let Some(stored) = keeper.deadline(outlet, position.is_some()) {
+                due = due.min(stored.max(net::now() + IDLE_TICK));
+            }
             tokio::select! {
                 biased;
                 done = &mut work => return done,
                 driven = outlet.driver.drive() => driven?,
-                () = tokio::time::sleep_until(stored.map_or(told, |due| due.min(told))) => {}
+                () = tokio::time::sleep_until(due) => {}
             }
         }
     }
@@ -1055,7 +1063,10 @@ fn unknown_route(
     transaction: &Transaction,
     change: &RowChange<'_>,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let Some(table) = pipe.tables.captured(change.relation)? else {
+    let Pipe {
+        tables, scratch, ..
+    } = pipe;
+    let Some(table) = tables.captured(change.relation)? else {
         return Ok(None);
     };
     let event = RowEvent {
@@ -1064,9 +1075,9 @@ fn unknown_route(
         after: change.new,
         source: transaction.source(change.lsn, None, None),
     };
-    let mut place = Vec::new();
-    let unknown = table.unknown_route(&event, &mut place);
-    Ok(unknown.then_some(place))
+    scratch.clear();
+    let unknown = table.unknown_route(&event, scratch);
+    Ok(unknown.then(|| scratch.clone()))
 }
 
 /// What a message outside of transactions is told of them.

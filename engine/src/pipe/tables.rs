@@ -9,7 +9,7 @@ use avro::Resolution;
 use pgwire::pgoutput::Relation;
 
 use super::error::{Blame, Error};
-use super::outlet::{Outlet, RowEvent};
+use super::outlet::RowEvent;
 use super::states::{State, States};
 use crate::capture::catalog::{self, Types};
 use crate::capture::client::Client;
@@ -142,25 +142,26 @@ impl Captured {
         })
     }
 
-    /// Makes it known where rows go whose field says `place`.
+    /// Compiles the encoder of rows whose field says `place`.
     ///
-    /// Errors: what the registry or the broker said.
-    pub(super) async fn learn_route(
-        &mut self,
+    /// Errors: what the registry said.
+    pub(super) async fn compile_route(
+        &self,
         place: &[u8],
         registries: &mut Registries,
-        outlet: &mut Outlet,
         config: &Config,
-    ) -> Result<(), Error> {
+    ) -> Result<RowEncoder, Error> {
         let topic = String::from_utf8_lossy(place);
         let compiled = encoder_of(self.phase, &self.table, Some(&topic), registries, config);
-        let (encoder, _) = compiled.await?;
-        let topic = outlet.topic(encoder.topic()).await?;
+        Ok(compiled.await?.0)
+    }
+
+    /// Rows whose field says `place` go there from now on.
+    pub(super) fn learn_route(&mut self, place: &[u8], encoder: RowEncoder, topic: TopicId) {
         if self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
         }
         self.routes.insert(place.into(), Route { encoder, topic });
-        Ok(())
     }
 }
 
@@ -311,33 +312,25 @@ impl Tables {
         Ok(())
     }
 
-    /// Makes it known where rows of a table go whose field says `place`.
-    ///
-    /// Errors: as [`Captured::learn_route`].
-    pub(super) async fn learn_route(
+    /// As [`Captured::learn_route`], of the table with this oid, which is awake.
+    pub(super) fn learn_route(
         &mut self,
         oid: u32,
         place: &[u8],
-        registries: &mut Registries,
-        outlet: &mut Outlet,
-        config: &Config,
-    ) -> Result<(), Error> {
+        encoder: RowEncoder,
+        topic: TopicId,
+    ) {
         let at = self.places.get(&oid).copied().flatten();
-        let Some(at) = at else {
-            return Err(unannounced(oid));
-        };
+        let Some(at) = at else { return };
         let Place::Awake(captured) = &mut self.captured[at] else {
-            return Ok(());
+            return;
         };
         self.memory -= captured.memory();
-        let learned = captured
-            .learn_route(place, registries, outlet, config)
-            .await;
+        captured.learn_route(place, encoder, topic);
         self.memory += captured.memory();
         if self.memory > self.room() {
             self.doze(at);
         }
-        learned
     }
 
     /// Puts a table in its place; where that is too much, others' encoders are forgotten.
