@@ -902,8 +902,8 @@ impl Exported {
     async fn create(source: &Source, server: &Server, beside: bool) -> Result<Self, PgError> {
         let mut client = Client::connect(source, Purpose::Replication, "penstock slot").await?;
         let name = if beside {
-            let stem: String = source.slot.chars().take(48).collect();
-            format!("{stem}_snapshot_{:04x}", random_u32() & 0xffff)
+            let stem: String = source.slot.chars().take(45).collect();
+            format!("{stem}_snapshot_{:08x}", random_u32())
         } else {
             source.slot.clone()
         };
