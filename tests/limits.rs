@@ -608,6 +608,35 @@ fn many_tables() {
     assert_stops_in_time(&mut pipe, "streaming");
 }
 
+/// They share what one connection has.
+#[test]
+fn fifty_connections_copy() {
+    const TABLES: usize = 60;
+    const ROWS: u64 = 2000;
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("fifty");
+    database.query(&format!(
+        "DO $$ BEGIN FOR i IN 1..{TABLES} LOOP EXECUTE format(
+            'CREATE TABLE w%s AS SELECT id, repeat(md5(id::text), 31) a
+             FROM generate_series(1, {ROWS}) id; ALTER TABLE w%1$s ADD PRIMARY KEY (id)', i);
+         END LOOP; END $$"
+    ));
+    let connector = connector(&database, r"public\.w.*")
+        .with("snapshot.mode", "initial")
+        .with("snapshot.max.threads", 50);
+    let mut pipe = bounded(&files::worker(&kafka.bootstrap()), &connector);
+    let peak = Peak::of(&pipe);
+    pipe.wait_for(&["snapshot is complete"], SOON);
+    peak.assert_below_the_ceiling("a copy over 50 connections");
+    let rows = format!("rows={}", ROWS * TABLES as u64);
+    assert!(pipe.log().contains(&rows), "{}", pipe.log());
+    for table in ["w1", "w37", "w60"] {
+        let topic = format!("{}.public.{table}", database.name);
+        assert_eq!(judge::count(&kafka.bootstrap(), &topic).0, ROWS);
+    }
+    assert_stops_in_time(&mut pipe, "streaming");
+}
+
 /// Copied, and then streamed from; a topic each.
 #[test]
 fn ten_thousand_tables() {

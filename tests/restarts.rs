@@ -239,6 +239,52 @@ fn a_second_instance_takes_over() {
     assert_eq!(second.terminate(), 0, "{}", second.log());
 }
 
+/// Without transactions nothing fences the first, and the slot alone keeps two apart: the second
+/// waits for it, or gives up, and has disturbed nobody. When the first dies, the second goes on
+/// from what is stored: what the first had sent behind that comes once more, in order.
+#[test]
+fn without_transactions_a_second_instance_waits_for_the_slot() {
+    let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "beside");
+    it.worker = it.worker.with("offset.flush.interval.ms", 600_000);
+    it.connector = it
+        .connector
+        .with("exactly.once.support", "disabled")
+        .with("slot.retry.delay.ms", 200);
+    let mut first = it.start();
+    for _ in 0..3 {
+        it.insert_and_see(&mut first);
+    }
+    let impatient = it.connector.clone().with("slot.max.retries", 2);
+    let (code, log) = Penstock::standalone(&it.worker, &[&impatient]).wait(SOON);
+    assert_ne!(code, 0, "{log}");
+    assert!(log.contains("is active for PID"), "{log}");
+    it.insert_and_see(&mut first);
+
+    let patient = it.connector.clone().with("slot.max.retries", 1000);
+    let mut second = Penstock::standalone(&it.worker, &[&patient]);
+    second.wait_for(&["waiting"], SOON);
+    it.insert_and_see(&mut first);
+    let sent = it.next;
+    first.kill();
+    it.insert();
+    let topic = format!("{}.public.t", it.database.name);
+    // The copy was stored as complete, and nothing behind it.
+    let expected: Vec<u32> = (0..sent).chain(1..it.next).collect();
+    eventually("all of it, and no more", SOON, || {
+        second.assert_running();
+        let records = judge::read(&it.bootstrap, &topic, Format::Json, 0, SOON);
+        let ids = records
+            .iter()
+            .filter_map(|record| record.key["id"].as_u64());
+        let ids: Vec<_> = ids.filter_map(|id| u32::try_from(id).ok()).collect();
+        match ids == expected {
+            true => Ok(()),
+            false => Err(format!("{ids:?}\n{}", second.log())),
+        }
+    });
+    assert_eq!(second.terminate(), 0, "{}", second.log());
+}
+
 #[test]
 fn stopped_for_longer_than_the_server_waits() {
     let mut it = Numbers::new(hasty(), Kafka::shared(kafka::NEWEST), "stopped");
