@@ -73,6 +73,16 @@ fn routes_wait_for_a_registry() {
     simulation::scenes::routes_wait_for_a_registry();
 }
 
+#[test]
+fn a_request_comes_late_and_fences() {
+    simulation::scenes::a_request_comes_late_and_fences();
+}
+
+#[test]
+fn a_batch_comes_late() {
+    simulation::scenes::a_batch_comes_late();
+}
+
 /// Each mistake that the engine can make on purpose is noticed.
 #[cfg(debug_assertions)]
 #[test]

@@ -105,6 +105,8 @@ enum State {
 /// The cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    /// A leader asks the coordinator whether a batch's transaction is open, as from Kafka 3.6 on.
+    verifies: bool,
     /// `message.max.bytes`
     batch_bytes_max: usize,
     /// `transaction.version`
@@ -119,9 +121,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(random: &mut Random) -> Self {
+        let version = random.pick(&[1, 2, 2]);
         Self {
+            verifies: version > 1 || random.chance(1, 2),
             batch_bytes_max: random.pick(&[1_048_588, 1_048_588, 80_000]),
-            version: random.pick(&[1, 2, 2]),
+            version,
             topics: BTreeMap::new(),
             transactions: BTreeMap::new(),
             next_producer_id: 1000,
@@ -134,6 +138,7 @@ impl Cluster {
     /// Broker 0 leads and coordinates everything from now on.
     pub(crate) fn be_one(&mut self, version: i16) {
         self.version = version;
+        self.verifies = true;
         self.coordinator = 0;
     }
 
@@ -184,6 +189,28 @@ impl Cluster {
                 }
                 each_record(entry, |record| see(partition, record));
             }
+        }
+    }
+
+    /// As Kafka is before 3.6.
+    pub(crate) fn be_old(&mut self) {
+        self.version = 1;
+        self.verifies = false;
+    }
+
+    /// A broker stands still, and nobody notices: what it leads is its own.
+    pub(crate) fn stall(&mut self, node: i32, until: Instant) {
+        self.down_until.insert(node, until);
+    }
+
+    /// An AddPartitionsToTxn of every producer's own, which nobody waits for any more, arrives.
+    pub(crate) fn hear_late(&mut self, topic: &str) {
+        let known = self.transactions.iter();
+        let producers: Vec<_> = known
+            .map(|(id, it)| (id.clone(), (it.producer_id, it.epoch)))
+            .collect();
+        for (id, producer) in producers {
+            self.add(&id, producer, (topic.to_owned(), 0));
         }
     }
 
@@ -679,7 +706,7 @@ impl Cluster {
                     && transaction.state == State::Ongoing
                     && transaction.partitions.contains(&place)
             });
-            if !added {
+            if !added && self.verifies {
                 if version < 11 {
                     return Err(ErrorCode::INVALID_TXN_STATE);
                 }

@@ -49,6 +49,8 @@ impl Row {
 pub(crate) struct Change {
     pub(crate) lsn: u64,
     pub(crate) table: usize,
+    /// How many columns the table has.
+    pub(crate) columns: usize,
     pub(crate) old: Option<Row>,
     pub(crate) new: Option<Row>,
 }
@@ -135,6 +137,8 @@ pub(crate) struct Database {
     pub(crate) blocks: u64,
     /// `pg_relation_filenode` of each table.
     pub(crate) filenodes: [u32; 3],
+    /// How many columns each table has: some have one more for a while, of nothing but NULLs.
+    pub(crate) columns: [usize; 3],
     /// When a table's rows went to another file.
     pub(crate) rewritten: Vec<(u64, usize)>,
     /// Rows can be asked for by their tids.
@@ -178,6 +182,7 @@ impl Database {
             rows: Rows::default(),
             blocks: random.pick(&[3, 40, 5000]),
             filenodes: OIDS,
+            columns: [3; 3],
             rewritten: Vec::new(),
             by_tid: !random.chance(1, 8),
             binary: !random.chance(1, 4),
@@ -319,10 +324,12 @@ impl Database {
             xmin: open.xids.last().copied().unwrap_or(xid),
         });
         let lsn = self.lsn;
+        let columns = self.columns[table];
         self.lsn += 64;
         open.changes.push(Change {
             lsn,
             table,
+            columns,
             old,
             new,
         });
@@ -421,6 +428,7 @@ impl Database {
         }
         let version = self.next_version;
         self.next_version += 1;
+        let columns = self.columns[table];
         let Some(open) = self.open.get_mut(&xid) else {
             return false;
         };
@@ -434,6 +442,7 @@ impl Database {
         open.changes.push(Change {
             lsn,
             table,
+            columns,
             old,
             new,
         });
@@ -526,6 +535,17 @@ impl Database {
         self.put(xid, table, None, None, 0);
         self.filenodes[table] += 1000;
         self.commit(xid, now_us);
+        true
+    }
+
+    /// ALTER TABLE: a column comes, or goes. Whether it did.
+    pub(crate) fn alter(&mut self, random: &mut Random) -> bool {
+        let table = random.index(TABLES.len());
+        if self.is_locked(table) {
+            return false;
+        }
+        self.columns[table] = 7 - self.columns[table];
+        self.lsn += 512;
         true
     }
 

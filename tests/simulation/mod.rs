@@ -30,7 +30,7 @@ use std::time::Duration;
 use engine::budget::Budget;
 use engine::config::{Config, Properties};
 use engine::net::{self, Stream, Surroundings};
-use engine::pipe::{self, Error, Status};
+use engine::pipe::{self, Error, Phase, Status};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -284,7 +284,7 @@ struct Running {
     paused_until: Rc<Cell<Option<Instant>>>,
     task: JoinHandle<Result<(), Error>>,
     stop: watch::Sender<bool>,
-    _status: watch::Receiver<Status>,
+    status: watch::Receiver<Status>,
 }
 
 impl Running {
@@ -305,8 +305,17 @@ impl Running {
             paused_until,
             task,
             stop,
-            _status: status,
+            status,
         }
+    }
+
+    /// A fence that turned out to be nobody's doing has just ended an attempt.
+    fn was_fenced(&mut self) -> bool {
+        if !self.status.has_changed().unwrap_or(false) {
+            return false;
+        }
+        let phase = &self.status.borrow_and_update().phase;
+        matches!(phase, Phase::Waiting { why } if why.contains("nobody has taken the slot"))
     }
 
     /// It stands still until then, or for longer if it did so already.
@@ -532,6 +541,7 @@ async fn story(world: &Rc<World>) {
             world.faults.set(false);
             at_work = false;
             world.note("calm", 0, 0);
+            world.lines.borrow().iter().for_each(|line| line.hurry());
             for double in std::mem::take(&mut doubles) {
                 Running::kill(double, world).await;
             }
@@ -560,6 +570,9 @@ async fn story(world: &Rc<World>) {
                 memory::peak() >> 10,
                 allowed >> 10
             ));
+        }
+        if running.as_mut().is_some_and(Running::was_fenced) {
+            world.count("fence that nobody explains");
         }
         if !at_work && is_through(world) {
             break;
@@ -685,6 +698,7 @@ fn work(world: &World, keys: u64) {
         9 if random.chance(1, 4) && database.truncate(random, now_us) => {
             world.count("table truncated");
         }
+        9 if random.chance(1, 3) && database.alter(random) => world.count("table altered"),
         _ => {}
     }
 }

@@ -131,6 +131,11 @@ impl Line {
         self.news.notify_one();
     }
 
+    /// Is slow no longer.
+    pub(crate) fn hurry(&self) {
+        self.slowness.set(1);
+    }
+
     /// Carries nothing before `until`.
     pub(crate) fn freeze(&self, until: Instant) {
         self.frozen_until.set(Some(until));

@@ -4,10 +4,9 @@
 //! it says of a value that did not change; `wal_sender_timeout`; COPY in text and binary of the
 //! ranges of tids and the versions that are asked for.
 //!
-//! Left out: TLS and authentication, streaming of transactions in progress, changes of schemas,
-//! and SQL: statements are recognised by a part of their text, in [`Session::answer`].
+//! Left out: TLS and authentication, streaming of transactions in progress, and SQL: statements are recognised by a part of their text, in [`Session::answer`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,7 +26,13 @@ const SYSTEM_ID: &str = "7300000000000000001";
 const INT4: u32 = 23;
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
-const COLUMNS: [(&str, u32); 3] = [("id", INT4), ("version", INT8), ("payload", TEXT)];
+/// A table has three of them, or all.
+const COLUMNS: [(&str, u32); 4] = [
+    ("id", INT4),
+    ("version", INT8),
+    ("payload", TEXT),
+    ("extra", INT4),
+];
 
 /// One connection of the server's.
 #[derive(Debug)]
@@ -70,7 +75,8 @@ struct Streaming {
     next: usize,
     /// Of its changes; none: its Begin is next.
     change: Option<usize>,
-    announced: BTreeSet<usize>,
+    /// With so many columns.
+    announced: BTreeMap<usize, usize>,
     start: u64,
     told: u64,
     messages: usize,
@@ -332,7 +338,8 @@ impl Session {
         } else if has("pg_get_expr") {
             captured()
                 .flat_map(|table| {
-                    (1..).zip(COLUMNS).map(move |(attnum, (name, oid))| {
+                    let columns = COLUMNS[..database.columns[table]].iter();
+                    (1..).zip(columns).map(move |(attnum, (name, oid))| {
                         let not_null = if attnum == 1 { "t" } else { "f" };
                         vec![
                             text(&OIDS[table]),
@@ -617,7 +624,7 @@ impl Session {
             slot: name,
             next,
             change: None,
-            announced: BTreeSet::new(),
+            announced: BTreeMap::new(),
             start,
             told: 0,
             messages,
@@ -655,8 +662,11 @@ impl Streaming {
                 }
                 Some(at) if at < transaction.changes.len() => {
                     let change = &transaction.changes[at];
-                    if self.announced.insert(change.table) {
-                        put_wal(out, 0, now_us, |body| put_relation(body, change.table));
+                    let announced = self.announced.insert(change.table, change.columns);
+                    if announced != Some(change.columns) {
+                        put_wal(out, 0, now_us, |body| {
+                            put_relation(body, change.table, change.columns);
+                        });
                     }
                     let binary = self.binary;
                     put_wal(out, change.lsn, now_us, |body| match change.truncates() {
@@ -708,14 +718,14 @@ fn put_keepalive(out: &mut Vec<u8>, lsn: u64, now_us: i64, reply: bool) {
     });
 }
 
-fn put_relation(body: &mut Vec<u8>, table: usize) {
+fn put_relation(body: &mut Vec<u8>, table: usize, columns: usize) {
     body.push(b'R');
     put_u32(body, OIDS[table]);
     put_cstr(body, b"public");
     put_cstr(body, TABLES[table].as_bytes());
     body.push(IDENTITIES[table]);
-    put_i16(body, 3);
-    for (at, (name, oid)) in COLUMNS.iter().enumerate() {
+    put_i16(body, i16::try_from(columns).unwrap_or_default());
+    for (at, (name, oid)) in COLUMNS.iter().take(columns).enumerate() {
         body.push(u8::from(at == 0 || IDENTITIES[table] == b'f'));
         put_cstr(body, name.as_bytes());
         put_u32(body, *oid);
@@ -745,7 +755,7 @@ fn put_change(body: &mut Vec<u8>, change: &Change, binary: bool) {
             body,
             old,
             if full { Payload::Told } else { Payload::NotKey },
-            binary,
+            (change.columns, binary),
         );
     }
     if let Some(new) = &change.new {
@@ -755,7 +765,7 @@ fn put_change(body: &mut Vec<u8>, change: &Change, binary: bool) {
         } else {
             Payload::Told
         };
-        put_tuple(body, new, payload, binary);
+        put_tuple(body, new, payload, (change.columns, binary));
     }
 }
 
@@ -769,11 +779,11 @@ enum Payload {
     NotKey,
 }
 
-fn put_tuple(body: &mut Vec<u8>, row: &Row, payload: Payload, binary: bool) {
-    put_i16(body, 3);
-    for column in 0..3 {
+fn put_tuple(body: &mut Vec<u8>, row: &Row, payload: Payload, (columns, binary): (usize, bool)) {
+    put_i16(body, i16::try_from(columns).unwrap_or_default());
+    for column in 0..columns {
         match (column, payload) {
-            (1 | 2, Payload::NotKey) => body.push(b'n'),
+            (1 | 2, Payload::NotKey) | (3, _) => body.push(b'n'),
             (2, Payload::Unchanged) => body.push(b'u'),
             _ => {
                 body.push(if binary { b'b' } else { b't' });
@@ -892,7 +902,7 @@ impl Asked {
         }
         for (at, column) in self.columns.iter().enumerate() {
             let value = match *column {
-                None => None,
+                None | Some(3) => None,
                 Some(column) if column == COLUMNS.len() && self.binary => {
                     let mut tid = Vec::new();
                     put_u32(&mut tid, wire_xid(block));

@@ -142,6 +142,9 @@ impl Producer {
 
     pub(super) fn take_identity(&mut self, answer: &Answer<'_>) -> Result<(), kafkawire::Error> {
         let told: InitProducerIdResponse = answer.decode()?;
+        if self.take_abort("InitProducerId", told.error_code) {
+            return Ok(());
+        }
         match told.error_code {
             ErrorCode::NONE => {
                 self.identity = Identity::Known(told.producer_id, told.producer_epoch);

@@ -14,6 +14,10 @@
 //! (p99 11) and not 10 (28). A transaction that must be aborted ends the producer: its successor
 //! fences it.
 //!
+//! With version 1 an abort leaves the epoch as it is, and a batch that a leader reads behind it would
+//! begin a transaction that nobody ends: before 3.6 no leader asks whether there is one. So what is
+//! to be aborted is ended by InitProducerId, whose markers make such batches too old.
+//!
 //! With version 1 an EndTxn whose answer is lost may still be on its way when the one that was
 //! sent after it is answered, and would commit the next transaction before its time. That one gets
 //! an epoch of its own, so that the coordinator refuses what comes late.
@@ -70,6 +74,8 @@ struct Doom {
     error: Option<Error>,
     /// By then, whatever the coordinator says.
     until: Duration,
+    /// How often the coordinator was asked for another epoch.
+    asked: u32,
     over: bool,
 }
 
@@ -88,6 +94,7 @@ const MET_MARKERS: Duration = Duration::from_millis(18);
 const SMALL_BYTES: usize = 64 << 10;
 /// The level of `transaction.version` that adds partitions implicitly.
 const IMPLICIT: i16 = 2;
+const INIT: &str = "InitProducerId";
 /// What FindCoordinator calls a transactional id.
 const TRANSACTION: i8 = 1;
 
@@ -190,6 +197,7 @@ impl Producer {
             transaction.doom.get_or_insert(Doom {
                 error: None,
                 until,
+                asked: 0,
                 over,
             });
         }
@@ -246,7 +254,8 @@ impl Producer {
             return Ok(false);
         }
         let Identity::Known(producer_id, producer_epoch) = self.identity else {
-            return self.put_init(node, link, out).map(|()| true);
+            let spent = transaction.spent;
+            return self.put_init(spent, node, link, out).map(|()| true);
         };
         let (current, complete) = self.batches.oldest_segment();
         let doomed = match &transaction.doom {
@@ -255,6 +264,13 @@ impl Producer {
             Some(doom) if doom.over || self.is_producing() => return Ok(false),
             doom => doom.is_some(),
         };
+        if doomed && !transaction.implicit {
+            let spent = Some((producer_id, producer_epoch));
+            if let Some(doom) = self.transaction.as_mut().and_then(|it| it.doom.as_mut()) {
+                doom.asked += 1;
+            }
+            return self.put_init(spent, node, link, out).map(|()| true);
+        }
         if complete || doomed {
             let committed = !doomed;
             let request = EndTxnRequest {
@@ -368,13 +384,14 @@ impl Producer {
         self.put(node, link, version, &request, What::FindCoordinator, out)
     }
 
+    /// Asks for an identity: the first one, or the one that follows `spent`.
     fn put_init(
         &mut self,
+        spent: Option<(i64, i16)>,
         node: NodeId,
         link: &mut Connection,
         out: &mut Outgoing,
     ) -> Result<(), Error> {
-        let spent = self.transaction.as_ref().and_then(|it| it.spent);
         // Only what names an identity leaves a successor's alone.
         let lowest = if spent.is_some() { 3 } else { 0 };
         let version = self.version(node, link, ApiKey::INIT_PRODUCER_ID, (lowest, 5))?;
@@ -423,6 +440,34 @@ impl Producer {
         }
     }
 
+    /// The answer to an abort, if that is what was asked for.
+    pub(super) fn take_abort(&mut self, api: &'static str, code: ErrorCode) -> bool {
+        let transaction = self.transaction.as_mut();
+        let Some(doom) = transaction.and_then(|transaction| transaction.doom.as_mut()) else {
+            return false;
+        };
+        // It says so of a transaction that it has begun to abort.
+        let begun = api == INIT && code == ErrorCode::CONCURRENT_TRANSACTIONS;
+        if code.retriable() && !begun && self.now < doom.until {
+            self.coordinator_refused(api, code, None);
+            return true;
+        }
+        doom.over = true;
+        // The predecessor of a live instance hears so here, whatever it was told before; unless it
+        // was heard before, and not answered.
+        let fenced = [
+            ErrorCode::PRODUCER_FENCED,
+            ErrorCode::INVALID_PRODUCER_EPOCH,
+        ]
+        .contains(&code);
+        let usurped = fenced && doom.asked <= 1;
+        if let Some(error) = doom.error.take() {
+            let error = if usurped { self.usurped() } else { error };
+            self.fail(error);
+        }
+        true
+    }
+
     /// The coordinator has given an identity.
     pub(super) fn identity_given(&mut self) {
         if let Some(transaction) = &mut self.transaction {
@@ -433,7 +478,7 @@ impl Producer {
     /// InitProducerId said no, with or without a transaction.
     pub(super) fn identity_refused(&mut self, code: ErrorCode) {
         if self.transaction.is_some() {
-            self.coordinator_refused("InitProducerId", code, None);
+            self.coordinator_refused(INIT, code, None);
         } else if code.retriable() {
             self.failures = self.failures.saturating_add(1);
             let wait = self.backoff(self.settings.retry_backoff, self.failures);
@@ -501,32 +546,16 @@ impl Producer {
         answer: &Answer<'_>,
     ) -> Result<(), kafkawire::Error> {
         let told: EndTxnResponse = answer.decode()?;
-        let Some(transaction) = &mut self.transaction else {
-            return Ok(());
-        };
-        let code = told.error_code;
-        if let Some(doom) = transaction.doom.as_mut().filter(|_| !committed) {
-            if code.retriable() && self.now < doom.until {
-                self.coordinator_refused("EndTxn", code, None);
-                return Ok(());
-            }
-            doom.over = true;
-            // The predecessor of a live instance hears so here, whatever it was told before.
-            let usurped = [
-                ErrorCode::PRODUCER_FENCED,
-                ErrorCode::INVALID_PRODUCER_EPOCH,
-            ]
-            .contains(&code);
-            if let Some(error) = doom.error.take() {
-                let error = if usurped { self.usurped() } else { error };
-                self.fail(error);
-            }
+        if !committed && self.take_abort("EndTxn", told.error_code) {
             return Ok(());
         }
         if !told.error_code.is_ok() {
             self.coordinator_refused("EndTxn", told.error_code, None);
             return Ok(());
         }
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
         if transaction.implicit && told.producer_id >= 0 {
             self.identity = Identity::Known(told.producer_id, told.producer_epoch);
         }
@@ -620,6 +649,7 @@ impl Producer {
             transaction.doom.get_or_insert(Doom {
                 error,
                 until,
+                asked: 0,
                 over: false,
             });
         } else {
