@@ -778,7 +778,8 @@ impl Bench {
     }
 
     /// From commit to readable, at a rate: one-row transactions for so long, of which the first
-    /// seconds do not count.
+    /// seconds do not count. Before that a higher rate warms up whoever compiles while it runs,
+    /// brokers and Debezium.
     ///
     /// Errors: the contestant ends, or nothing comes any more.
     pub async fn latency(
@@ -790,63 +791,86 @@ impl Bench {
         how: &How,
     ) -> Result<Figure, Report> {
         let mut live = self.go_live(who, tables, how).await?;
-        let more = [
-            format!("--rate={rate}"),
-            format!("--duration={}", warm + seconds),
-        ];
-        let words = [words, &more].concat();
-        let mut command = self.load_command(&words)?;
-        let _ = std::fs::remove_file(self.stage.directory.join("load.json"));
+        let mut warming = Figure::default();
+        let warm_up = (WARM_RATE, seconds.min(WARM_SECONDS));
+        self.carry(&mut live, words, warm_up, &mut warming, &mut |_, _| {})
+            .await?;
         let mut figure = Figure::default();
         let account = self.open_account().await;
         let before = proc::cpu(live.running.pid());
-        let mut load = self.stage.spawn(&mut command, "load.json")?;
-        let begin_us = net::now_unix_us();
         #[expect(clippy::cast_possible_truncation, reason = "seconds of a measurement")]
-        let counts_from = begin_us + (warm * 1e6) as i64;
+        let counts_from = net::now_unix_us() + (warm * 1e6) as i64;
         let mut latencies = Latencies::new();
-        let (mut quiet, mut point, mut outcome) = (net::now(), net::now(), None);
-        let mut seen = 0u64;
-        // All of its rows, or nothing more for a while.
-        while match &outcome {
-            None => true,
-            Some(outcome) => seen < rows_of(outcome) && quiet.elapsed() < QUIET,
-        } {
-            let count = live
-                .take(&mut figure, &mut |committed_us, now_us| {
-                    seen += 1;
+        let phase = (rate, warm + seconds);
+        let rows = self
+            .carry(
+                &mut live,
+                words,
+                phase,
+                &mut figure,
+                &mut |committed_us, now_us| {
                     if committed_us >= counts_from {
                         let us = u64::try_from(now_us - committed_us).unwrap_or(0);
                         latencies.record(Duration::from_micros(us));
                     }
-                })
-                .await?;
+                },
+            )
+            .await?;
+        figure.tool_cpu = proc::cpu(live.running.pid()) - before;
+        (figure.rss_kib, figure.peak_kib) = proc::memory_kib(live.running.pid());
+        self.close_account(&account, &mut figure).await;
+        if figure.rows != rows {
+            figure.wrong = Some(format!("{} records of {rows} rows", figure.rows));
+        }
+        figure.latencies = Some(latencies);
+        self.end(who, live).await?;
+        Ok(figure)
+    }
+
+    /// Lets a load run at a rate for so many seconds, and takes what comes of it: for each event
+    /// when it was committed and when we have it, µs since 1970. Gives the rows of the load.
+    async fn carry(
+        &mut self,
+        live: &mut Live,
+        words: &[String],
+        (rate, seconds): (f64, f64),
+        figure: &mut Figure,
+        each: &mut dyn FnMut(i64, i64),
+    ) -> Result<u64, Report> {
+        let more = [format!("--rate={rate}"), format!("--duration={seconds}")];
+        let mut command = self.load_command(&[words, &more].concat())?;
+        let _ = std::fs::remove_file(self.stage.directory.join("load.json"));
+        let mut load = self.stage.spawn(&mut command, "load.json")?;
+        let start = net::now();
+        let (mut quiet, mut point, mut outcome) = (start, start, None);
+        // All of its rows, or nothing more for a while.
+        while match &outcome {
+            None => true,
+            Some(outcome) => figure.rows < rows_of(outcome) && quiet.elapsed() < QUIET,
+        } {
+            let mut count = 0;
+            live.take(figure, &mut |committed_us, now_us| {
+                count += 1;
+                each(committed_us, now_us);
+            })
+            .await?;
+            figure.rows += count;
             if count > 0 {
                 quiet = net::now();
             }
             if point.elapsed() >= POINT {
                 point = net::now();
-                let passed = (point - account.start).as_secs_f64();
-                figure.curve.push((passed, seen));
+                let passed = (point - start).as_secs_f64();
+                figure.curve.push((passed, figure.rows));
             }
             if outcome.is_none() && load.ended().is_some() {
                 outcome = Some(self.finished(&mut load).await?);
-                figure.wall = account.start.elapsed();
+                figure.wall = start.elapsed();
                 quiet = net::now();
             }
             live.assert_alive()?;
         }
-        figure.tool_cpu = proc::cpu(live.running.pid()) - before;
-        (figure.rss_kib, figure.peak_kib) = proc::memory_kib(live.running.pid());
-        self.close_account(&account, &mut figure).await;
-        let rows = outcome.as_ref().map_or(0, rows_of);
-        figure.rows = seen;
-        if seen != rows {
-            figure.wrong = Some(format!("{seen} records of {rows} rows"));
-        }
-        figure.latencies = Some(latencies);
-        self.end(who, live).await?;
-        Ok(figure)
+        Ok(outcome.as_ref().map_or(0, rows_of))
     }
 
     /// Starts a contestant on a new slot, and waits until a row comes through.
@@ -1024,6 +1048,9 @@ fn rows_of(outcome: &Value) -> u64 {
     outcome["rows"].as_u64().unwrap_or(0)
 }
 
+/// What goes before a measurement of latency, as in those that the targets were taken from.
+const WARM_RATE: f64 = 10_000.0;
+const WARM_SECONDS: f64 = 20.0;
 /// The table whose rows tell that a contestant is up.
 const MARKER: &str = "penstock_load.bench_marker";
 

@@ -133,7 +133,7 @@ pub struct Arguments {
 }
 
 /// Seconds of a latency run that do not count.
-const WARM: f64 = 5.0;
+const WARM: f64 = 3.0;
 /// How long a contestant stays away in a restart.
 const AWAY: Duration = Duration::from_secs(5);
 /// What is read is fresh again.
