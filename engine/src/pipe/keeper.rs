@@ -36,8 +36,11 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// A PostgreSQL transaction with more changes than this is split over Kafka transactions.
 const SPLIT_EVENTS: u64 = 50_000;
 /// While changes come faster than one by one, a Kafka transaction gathers them for so long: the
-/// broker has as much to do for one with a few as for one with thousands.
-const GATHER: Duration = Duration::from_millis(20);
+/// broker has as much to do for one with a few as for one with thousands. Where that is more, since
+/// every one of many partitions gets its marker, for so many times as long as the last commit took.
+const GATHER_MIN: Duration = Duration::from_millis(20);
+const GATHER_MAX: Duration = Duration::from_secs(2);
+const COMMITS_WORTH: u32 = 4;
 /// One that goes on for longer than this is, too: consumers wait for what is not committed.
 const SPLIT_AFTER: Duration = Duration::from_millis(500);
 
@@ -71,6 +74,8 @@ pub(super) struct Keeper {
     storing: Option<(u64, StreamPosition)>,
     stored: Option<StreamPosition>,
     stored_at: Instant,
+    /// How long a transaction gathers while changes rush.
+    gather: Duration,
     /// The server waits for this position to be confirmed: it shuts down.
     urgent: Option<Lsn>,
     /// The offset file that follows, and the value that was stored last.
@@ -112,6 +117,7 @@ impl Keeper {
             storing: None,
             stored: None,
             stored_at: net::now(),
+            gather: GATHER_MIN,
             urgent: None,
             follower: None,
             value: Vec::new(),
@@ -202,7 +208,7 @@ impl Keeper {
                 return Ok(());
             }
             let since = now.duration_since(self.stored_at);
-            if rushing && since < GATHER && !outlet.driver.producer().is_full() {
+            if rushing && since < self.gather {
                 return Ok(());
             }
             let position = if inside.is_some() {
@@ -274,6 +280,8 @@ impl Keeper {
             self.storing = None;
             self.stored = Some(position);
             self.is_stored(position);
+            let took = self.stored_at.elapsed();
+            self.gather = (took * COMMITS_WORTH).clamp(GATHER_MIN, GATHER_MAX);
         }
     }
 

@@ -417,7 +417,12 @@ impl Batches {
 
     /// Looks again which open batch is the oldest.
     pub(super) fn find_oldest_open(&mut self) {
-        let born = |&place: &Place| self.partition(place).born.map(|(_, at)| at);
+        let born = |&place: &Place| {
+            let partition = self.partition(place);
+            let full = partition.counted >= self.topic(place.0).batch_bytes;
+            let born = partition.born.map(|(_, at)| at);
+            born.map(|at| if full { Duration::ZERO } else { at })
+        };
         self.oldest_open = self.active.iter().filter_map(born).min();
     }
 
@@ -437,10 +442,11 @@ impl Batches {
     }
 
     /// Whether a partition's open batch has all it is meant to have.
-    pub(super) fn is_ripe(&self, place: Place, linger: Duration) -> bool {
+    pub(super) fn is_ripe(&self, place: Place, patience: Option<Duration>) -> bool {
         let partition = self.partition(place);
         partition.born.is_some_and(|(_, at)| {
-            partition.counted >= self.topic(place.0).batch_bytes || self.now >= at + linger
+            partition.counted >= self.topic(place.0).batch_bytes
+                || patience.is_some_and(|patience| self.now >= at + patience)
         })
     }
 

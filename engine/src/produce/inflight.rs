@@ -67,7 +67,7 @@ pub(super) const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 /// An unknown server error is not retriable in Kafka's book. Ours: so many times, since repeating
 /// an idempotent batch is safe.
 const UNKNOWN_ERRORS_MAX: u32 = 8;
-/// How long a batch gathers records while others are on the wire, or its transaction is open.
+/// How long a batch of a transaction gathers records.
 const GATHER: Duration = Duration::from_millis(5);
 
 impl Producer {
@@ -181,15 +181,17 @@ impl Producer {
         if on_wire >= self.in_flight_max() {
             return Ok(false);
         }
-        let linger = self.patience(on_wire > 0);
+        let patience = self.patience(on_wire > 0);
         // With a thousand partitions, none is looked at unless one of them has something to send.
         debug_assert_eq!(self.batches.unsent, self.batches.count_unsent());
-        let due = |&born: &Duration| self.now >= born + linger;
+        // Zero: one of them is full.
+        let due =
+            |&born: &Duration| born.is_zero() || patience.is_some_and(|it| self.now >= born + it);
         if self.batches.unsent == 0 && !self.batches.oldest_open.as_ref().is_some_and(due) {
             return Ok(false);
         }
         let mut ids = self.spare_ids.pop().unwrap_or_default();
-        self.choose(node, linger, &mut ids);
+        self.choose(node, patience, &mut ids);
         self.batches.find_oldest_open();
         if ids.is_empty() {
             self.spare_ids.push(ids);
@@ -253,22 +255,26 @@ impl Producer {
         Ok(true)
     }
 
-    /// How long an open batch waits for more. While nothing is on the wire to its leader, as long
-    /// as configured. While something is, more comes at little cost: the answer is waited for. And
-    /// of a transaction nothing can be read before its commit, which closes its batches.
-    pub(super) fn patience(&self, busy: bool) -> Duration {
+    /// How long an open batch waits for more. While something is on the wire to its leader, until
+    /// that is answered (none) or the batch is full: a broker has as much to do for a batch with a
+    /// few records as for one with hundreds, and of a thousand partitions each would get a few.
+    /// Otherwise as long as configured; and of a transaction nothing can be read before its commit,
+    /// which closes its batches.
+    pub(super) fn patience(&self, busy: bool) -> Option<Duration> {
         let linger = self.settings.linger;
-        if self.is_full() {
-            Duration::ZERO
-        } else if busy || self.transaction.is_some() {
-            linger.max(GATHER)
+        if busy {
+            None
+        } else if self.is_full() {
+            Some(Duration::ZERO)
+        } else if self.transaction.is_some() {
+            Some(linger.max(GATHER))
         } else {
-            linger
+            Some(linger)
         }
     }
 
     /// The batches that may go to `node` in one request: of each of its partitions the next.
-    fn choose(&mut self, node: NodeId, linger: Duration, ids: &mut Vec<BatchId>) {
+    fn choose(&mut self, node: NodeId, patience: Option<Duration>, ids: &mut Vec<BatchId>) {
         let per_partition = match self.identity {
             Identity::Known(..) => self.in_flight_max(),
             _ => 1,
@@ -297,7 +303,7 @@ impl Producer {
             self.adopt_identity(place);
             if self.batches.partition(place).sealed.len() == self.batches.partition(place).in_flight
             {
-                if !self.batches.is_ripe(place, linger) {
+                if !self.batches.is_ripe(place, patience) {
                     continue;
                 }
                 self.batches.seal(place);

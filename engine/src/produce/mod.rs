@@ -390,8 +390,10 @@ impl Producer {
             at(request.sent_at + self.settings.request_timeout);
         }
         if let Some(born) = self.batches.oldest_open {
-            at(born + self.patience(false));
-            at(born + self.patience(true));
+            // While something is on the wire, its answer is waited for.
+            if let Some(patience) = self.patience(false) {
+                at(born + patience);
+            }
         }
         if self.batches.retry_until > self.now {
             for &place in &self.batches.active {

@@ -20,6 +20,9 @@ use crate::cli::demo::change::{Decoder, Op};
 use crate::cli::exit::Report;
 use crate::encode::registry::RegistryClient;
 
+/// What a function of PostgreSQL takes at most, less the separator.
+const ARGUMENTS_MAX: usize = 99;
+
 /// What a table holds, or a topic leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Contents {
@@ -68,7 +71,11 @@ impl Compared {
             let name = quote_identifier(name);
             format!("coalesce({name}::text, chr(1))")
         });
-        let columns = columns.collect::<Vec<_>>().join(", ");
+        let groups = columns.collect::<Vec<_>>();
+        let groups = groups
+            .chunks(ARGUMENTS_MAX)
+            .map(|group| format!("concat_ws('|', {})", group.join(", ")));
+        let columns = groups.collect::<Vec<_>>().join(", ");
         let query = format!(
             "SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|', {columns})), 15))\
              ::bit(60)::bigint), 0) FROM {}",

@@ -21,7 +21,7 @@ pub enum Suite {
     Rest,
     /// Killed under load, started again 5 s later: until what is read is fresh.
     Restart,
-    /// Inserts over TCP, and over the Unix socket.
+    /// Inserts, one-row and updates over TCP, and over the Unix socket.
     Socket,
     /// 5, 50 and 500 columns.
     Columns,
@@ -163,12 +163,18 @@ impl Suite {
                 let name = format!("{rate}/s");
                 vec![case(&name, Kind::Restart(rate), "one-row".to_owned())]
             }
-            Self::Socket => ["tcp", "unix"]
-                .map(|name| Case {
-                    socket: name == "unix",
-                    ..case(name, Kind::Drain, inserts(half, 50_000))
+            Self::Socket => [Self::Inserts, Self::OneRow, Self::Updates]
+                .iter()
+                .flat_map(|suite| suite.cases(rows, rates, scenario))
+                .flat_map(|load| {
+                    ["tcp", "unix"].map(|way| Case {
+                        suite: self.name(),
+                        name: format!("{} {way}", load.name),
+                        socket: way == "unix",
+                        ..load.clone()
+                    })
                 })
-                .to_vec(),
+                .collect(),
             Self::Columns => [5, 50, 500]
                 .map(|columns| {
                     let rows = (half * 5 / columns).max(1);
