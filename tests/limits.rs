@@ -391,6 +391,7 @@ fn a_pipe_that_fails_leaves_no_transaction_open() {
     for (version, name) in [
         (kafka::NEWEST, "left_open"),
         (kafka::KRAFT_3, "left_open_3"),
+        (kafka::OLDEST, "left_open_2"),
     ] {
         let kafka = Kafka::shared(version);
         let database = Postgres::shared(Version::Debian).database(name);
@@ -614,7 +615,8 @@ fn fifty_connections_copy() {
     const TABLES: usize = 60;
     const ROWS: u64 = 2000;
     let kafka = Kafka::shared(kafka::NEWEST);
-    let database = Postgres::shared(Version::Debian).database("fifty");
+    let server = Postgres::start_with(Version::Debian, &[("max_connections", "100")]);
+    let database = server.database("fifty");
     database.query(&format!(
         "DO $$ BEGIN FOR i IN 1..{TABLES} LOOP EXECUTE format(
             'CREATE TABLE w%s AS SELECT id, repeat(md5(id::text), 31) a
