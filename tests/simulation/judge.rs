@@ -50,7 +50,8 @@ pub(crate) struct Judge {
     /// Where each table's history begins: at the snapshot that its first stored row belongs to,
     /// as the position stored with that row says. What happened before is in that snapshot's rows,
     /// or gone by then, and nobody is told of it. Without exactly-once nothing that is stored can
-    /// say that no row was sent yet, so all histories begin with the first position.
+    /// say that no row was sent yet, so all histories begin with the last position that is there
+    /// before any record: of several, since what a dead predecessor had on its way may come late.
     first: [Option<u64>; 3],
     /// The position that was stored last, the newest, and whether an older one was stored after
     /// it.
@@ -115,7 +116,9 @@ impl Judge {
                 };
                 has("finished", |it| it) || has("begun", |it| &it[0])
             });
-            if begun || !self.exactly_once {
+            if !self.exactly_once && self.records == 0 {
+                *first = Some(lsn);
+            } else if begun || !self.exactly_once {
                 first.get_or_insert(lsn);
             }
         }
