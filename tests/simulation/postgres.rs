@@ -4,7 +4,8 @@
 //! it says of a value that did not change; `wal_sender_timeout`; COPY in text and binary of the
 //! ranges of tids and the versions that are asked for.
 //!
-//! Left out: TLS and authentication, streaming of transactions in progress, and SQL: statements are recognised by a part of their text, in [`Session::answer`].
+//! Left out: TLS and authentication, streaming of transactions in progress, and SQL: statements
+//! are recognised by a part of their text, in [`Session::answer`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
