@@ -41,9 +41,10 @@ demo:
 # The crates' own tests take seconds. Slow, some minutes: tests/servers.rs and tests/golden.rs,
 # on PostgreSQL 12 to 18 and three Apache Kafkas.
 test:
-	@$(INSTALL) rust postgres kcat faketime judges debezium $(MAJORS:%=postgres-%) postgres-vector $(KAFKAS:%=kafka-%)
+	@$(INSTALL) rust postgres kcat valgrind faketime judges debezium $(MAJORS:%=postgres-%) postgres-vector $(KAFKAS:%=kafka-%)
 	$(CARGO) test --workspace --no-run
 	PENSTOCK_BIN=$(CURDIR)/target/debug/penstock $(CARGO) test --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory bench-instructions
 
 differential: SEEDS = 1..100
 differential:
@@ -65,8 +66,8 @@ bench:
 
 bench-instructions:
 	@$(INSTALL) rust valgrind
-	$(CARGO) build --profile counted -p tests --bin instructions
-	target/counted/instructions $(if $(RECORD),record,compare)
+	CARGO_INCREMENTAL=0 $(CARGO) build --config tests/counted.toml -p tests --bin instructions
+	target/debug/instructions $(if $(RECORD),record,compare)
 
 torture:
 	@$(INSTALL) rust postgres judges kafka-4.3.1
