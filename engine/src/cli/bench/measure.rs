@@ -909,7 +909,7 @@ impl Bench {
         // A worker makes its topic of positions once: no start but its first waits for it.
         let offsets = &config.offsets.topic;
         let partitions = config.offsets.partitions;
-        let made = create_topics(&config.sink, &[offsets.clone()], partitions).await;
+        let made = create_topics(&config.sink, std::slice::from_ref(offsets), partitions).await;
         made.map_err(|error| failed("cannot make the topics").with(error.to_string()))?;
         let read = last_value(&config.sink, offsets, b"", Isolation::ReadCommitted).await;
         read.map_err(|error| failed("cannot read Kafka").with(error.to_string()))?;
