@@ -143,8 +143,9 @@ fn avro(
     (worker, connector)
 }
 
-/// A registry that refuses a new version ends the pipe at the first row of it; nothing before it
-/// comes again, and with the registry's mind changed the next start sends that row.
+/// A registry that refuses a new version ends the pipe at the first row of it, here in the middle of
+/// a transaction with rows of before; nothing before it comes again, and with the registry's mind
+/// changed the next start goes on with that row.
 #[test]
 fn a_registry_that_refuses_a_version() {
     let (server, kafka) = (
@@ -167,8 +168,10 @@ fn a_registry_that_refuses_a_version() {
     let said = "Schema being registered is incompatible with an earlier schema";
     registry.fail("-value", 409, 409, said, 1);
     database.script(
-        "ALTER TABLE t ADD w int NOT NULL DEFAULT 0; ALTER TABLE t ALTER w DROP DEFAULT;
-         INSERT INTO t VALUES (3, 'c', 3);",
+        "BEGIN; INSERT INTO t VALUES (3, 'old'); UPDATE t SET v = 'b2' WHERE id = 2;
+         ALTER TABLE t ADD w int NOT NULL DEFAULT 0; ALTER TABLE t ALTER w DROP DEFAULT;
+         INSERT INTO t VALUES (4, 'c', 3); DELETE FROM t WHERE id = 3; COMMIT;
+         INSERT INTO t VALUES (5, 'd', 4);",
     );
     let (code, log) = pipe.wait(SOON);
     assert_eq!(code, REGISTRY, "{log}");
@@ -184,11 +187,29 @@ fn a_registry_that_refuses_a_version() {
     }
 
     let mut pipe = Penstock::standalone(&worker, &[&connector]);
-    let records = judge::read(&bootstrap, &topic, format, 3, SOON);
-    let ids: Vec<_> = records
+    let records = judge::read(&bootstrap, &topic, format, 8, SOON);
+    let told: Vec<_> = records
         .iter()
-        .map(|record| record.after()["id"].as_i64())
+        .map(|record| (record.key["id"].as_i64(), record.op()))
         .collect();
-    assert_eq!(ids, [Some(1), Some(2), Some(3)], "{}", pipe.log());
+    let expected = [
+        (1, Some("r")),
+        (2, Some("c")),
+        (3, Some("c")),
+        (2, Some("u")),
+        (4, Some("c")),
+        (3, Some("d")),
+        (3, None),
+        (5, Some("c")),
+    ];
+    let expected = expected.map(|(id, op)| (Some(id), op));
+    assert_eq!(told, expected, "{}", pipe.log());
+    let of_old = |record: &judge::Record| {
+        let schema = record.value_schema.as_deref();
+        schema.is_some_and(|schema| !schema.contains("\"name\":\"w\""))
+    };
+    let old: Vec<_> = records.iter().map(of_old).collect();
+    assert_eq!(old, [true, true, true, true, false, false, false, false]);
+    assert_eq!(registry.versions(&format!("{prefix}.public.t-value")), 2);
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }

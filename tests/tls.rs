@@ -187,6 +187,43 @@ fn everything_by_tls() {
     assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
 }
 
+/// The certificates and the key themselves stand in the worker's file, on one line each.
+#[test]
+fn certificates_in_the_file_itself() {
+    let servers = servers();
+    let database = table(servers, "inline");
+    let text = |name: &str| {
+        let text = std::fs::read_to_string(servers.certificates.path(name)).expect("a file");
+        text.trim().replace('\n', "\\n")
+    };
+    let prefixes = [
+        "",
+        "producer.",
+        "key.converter.schema.registry.",
+        "value.converter.schema.registry.",
+    ];
+    let worker = prefixes.iter().fold(worker(servers), |worker, prefix| {
+        worker
+            .without(&format!("{prefix}ssl.truststore.location"))
+            .without(&format!("{prefix}ssl.keystore.location"))
+            .with(
+                &format!("{prefix}ssl.truststore.certificates"),
+                text("ca.pem"),
+            )
+            .with(
+                &format!("{prefix}ssl.keystore.certificate.chain"),
+                text("client.pem"),
+            )
+            .with(&format!("{prefix}ssl.keystore.key"), text("client.key"))
+    });
+    let mut pipe = Penstock::standalone(&worker, &[&connector(servers, &database)]);
+    let avro = Format::Avro(servers.registry.url());
+    let topic = format!(r"{}\.public\.t", database.name);
+    judge::try_read(&servers.kafka.bootstrap(), &topic, avro, 1, SOON)
+        .unwrap_or_else(|error| panic!("{error}\n{}", pipe.log()));
+    assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
+}
+
 /// Ends with an error of this code and these words; never with the passwords.
 fn refused(worker: &Properties, connector: &Properties, code: i32, words: &[&str]) {
     let mut pipe = Penstock::standalone(worker, &[connector]);

@@ -177,6 +177,12 @@ fn columns_by_expressions() {
     captured("options", "columns").plain();
 }
 
+/// `table.ignore.builtin=false`: what has the name of PostGIS's own table is one like others.
+#[test]
+fn tables_with_builtin_names() {
+    captured("options", "builtin").plain();
+}
+
 /// `avro_unicode` names of tables, transactions and heartbeats.
 #[test]
 fn names_in_unicode_escapes() {

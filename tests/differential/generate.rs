@@ -1080,6 +1080,10 @@ impl Generator {
                 &["false"],
             );
             self.maybe(20, &format!("{unwrap}drop.fields.from.key"), &["true"]);
+            if !given(self, "rewrite-with-tombstone") {
+                let added = ["op,before.id:was,after.id,snapshot,id,ts_sec"];
+                self.maybe(40, &format!("{unwrap}add.headers"), &added);
+            }
             if self.random.chance(20) {
                 self.set(
                     &format!("{unwrap}add.fields"),

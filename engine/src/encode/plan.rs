@@ -192,6 +192,14 @@ enum HeaderPlan {
         step: Step,
         put: Put,
     },
+    /// As JsonConverter has it, with `head` and `tail` around the value; in front of a column's
+    /// stand `lead` bytes of a struct's field.
+    Json {
+        head: Box<[u8]>,
+        tail: &'static [u8],
+        lead: usize,
+        plan: AddedPlan,
+    },
 }
 
 /// Other schemas than the table's own, in which a registry has its records written.
@@ -749,6 +757,27 @@ impl RowEncoder {
                 }
                 done
             }
+            Some((
+                _,
+                HeaderPlan::Json {
+                    head,
+                    tail,
+                    lead,
+                    plan,
+                },
+            )) => {
+                let start = out.len();
+                out.extend_from_slice(head);
+                let value = out.len();
+                let done = self.put_added::<Json>(plan, event, out);
+                if done.is_err() {
+                    out.truncate(start);
+                    return false;
+                }
+                out.drain(value..value + lead);
+                out.extend_from_slice(tail);
+                true
+            }
             None => false,
         }
     }
@@ -759,15 +788,20 @@ impl RowEncoder {
         self.fate.tombstone == Told::All
     }
 
-    /// The name of the header that tells of a tombstone what `op` tells of a delete, where there
-    /// is one; it is the last.
+    /// Index and name of the header that tells of a tombstone what `op` tells of a delete, where
+    /// there is one; it is the last.
     #[must_use]
-    pub fn tombstone_header(&self) -> Option<&str> {
+    pub fn tombstone_header(&self) -> Option<(usize, &str)> {
         let told = self.fate.tombstone != Told::Nothing;
-        let mut headers = self.headers.iter().filter(|_| told);
+        let mut headers = self.headers.iter().enumerate().filter(|_| told);
+        let is_operation = |plan: &HeaderPlan| match plan {
+            HeaderPlan::Leaf(leaf) => *leaf == Leaf::Op,
+            HeaderPlan::Json { plan, .. } => matches!(plan, AddedPlan::Leaf(_, Leaf::Op)),
+            HeaderPlan::Column { .. } => false,
+        };
         headers
-            .find(|(_, plan)| matches!(plan, HeaderPlan::Leaf(Leaf::Op)))
-            .map(|(name, _)| name.as_str())
+            .find(|(_, (_, plan))| is_operation(plan))
+            .map(|(index, (name, _))| (index, name.as_str()))
     }
 
     fn whole(
@@ -831,22 +865,33 @@ impl RowEncoder {
             part.put_columns::<F>(row, event.before, out)?;
         }
         for added in &part.added {
-            match added {
-                AddedPlan::Leaf(lead, origin) => {
-                    out.extend_from_slice(lead);
-                    put_leaf::<F>(*origin, event, &self.names, out);
-                }
-                AddedPlan::Column { old, plan, absent } => {
-                    match if *old { event.before } else { event.after } {
-                        Some(row) => plan.put::<F>(row.cell(plan.cell), out)?,
-                        None => out.extend_from_slice(absent),
-                    }
-                }
-            }
+            self.put_added::<F>(added, event, out)?;
         }
         out.extend_from_slice(&part.close);
         out.extend_from_slice(part.tail);
         F::finish(out, start);
+        Ok(())
+    }
+
+    /// Appends what a transform adds to a row, or tells in a header.
+    fn put_added<F: Form>(
+        &self,
+        added: &AddedPlan,
+        event: &Event<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Misfit> {
+        match added {
+            AddedPlan::Leaf(lead, origin) => {
+                out.extend_from_slice(lead);
+                put_leaf::<F>(*origin, event, &self.names, out);
+            }
+            AddedPlan::Column { old, plan, absent } => {
+                match if *old { event.before } else { event.after } {
+                    Some(row) => plan.put::<F>(row.cell(plan.cell), out)?,
+                    None => out.extend_from_slice(absent),
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -1116,8 +1161,56 @@ impl Plan<'_> {
         }))
     }
 
+    /// What a transform tells in headers that JsonConverter writes, less fields that the table has
+    /// not.
+    fn json_headers(
+        &self,
+        unwrap: &Unwrap,
+        json: config::JsonConverter,
+    ) -> Result<Box<[(String, HeaderPlan)]>, PlanError> {
+        let columns = &self.schemas.value_columns;
+        let fields = self.schemas.value.fields();
+        let rules = &self.config.column_rules;
+        let (numeric, defaults) = (json.decimal_numeric, json.replace_null_with_default);
+        let mut plans = Vec::with_capacity(unwrap.headers.len());
+        for Added { name, origin } in &unwrap.headers {
+            let (schema, lead, plan) = match origin {
+                Origin::Leaf(leaf) => (leaf.schema(), 0, AddedPlan::Leaf(Box::default(), *leaf)),
+                Origin::Column { old, name } => {
+                    let mut places = columns.iter().zip(fields);
+                    let Some((&cell, field)) = places.find(|(_, place)| place.name == *name) else {
+                        continue;
+                    };
+                    let field = transform::as_added(field);
+                    let plan = self.column::<Json>(cell, &field, 0, rules, numeric, defaults)?;
+                    let Some(plan) = plan else { continue };
+                    let lead = field_lead(&field.name, 0);
+                    let absent = format!("{lead}null").into_bytes().into_boxed_slice();
+                    let plan = AddedPlan::Column {
+                        old: *old,
+                        plan: Box::new(plan),
+                        absent,
+                    };
+                    (field.schema, lead.len(), plan)
+                }
+            };
+            let (head, tail) = json_frame(&schema, json);
+            let plan = HeaderPlan::Json {
+                head: head.into_boxed_slice(),
+                tail,
+                lead,
+                plan,
+            };
+            plans.push((name.clone(), plan));
+        }
+        Ok(plans.into_boxed_slice())
+    }
+
     /// What a transform tells in headers, less fields that the table has not.
     fn headers(&self, unwrap: &Unwrap) -> Result<Box<[(String, HeaderPlan)]>, PlanError> {
+        if let Converter::Json(json) = &self.config.header_converter {
+            return self.json_headers(unwrap, *json);
+        }
         let columns = &self.schemas.value_columns;
         let fields = self.schemas.value.fields();
         let mut plans = Vec::with_capacity(unwrap.headers.len());

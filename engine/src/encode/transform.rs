@@ -376,6 +376,17 @@ pub(crate) struct Unwrap {
     pub(crate) prefix: String,
 }
 
+/// A row's field where a transform adds it: its default stays behind.
+pub(crate) fn as_added(field: &Field) -> Field {
+    Field {
+        name: field.name.clone(),
+        schema: Schema {
+            default: None,
+            ..field.schema.clone().optional()
+        },
+    }
+}
+
 /// `delete.tombstone.handling.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deletes {
@@ -620,12 +631,7 @@ impl Unwrap {
                 // A table may be without it.
                 Origin::Column { name, .. } => {
                     let mut fields = row.fields().iter();
-                    let field = fields.find(|field| field.name == *name)?;
-                    // Its default stays behind.
-                    Schema {
-                        default: None,
-                        ..field.schema.clone().optional()
-                    }
+                    as_added(fields.find(|field| field.name == *name)?).schema
                 }
             };
             Some(Field {

@@ -470,8 +470,10 @@ impl Outlet {
             if encoder.tombstone_shares_headers() {
                 put_event_headers(record, encoder, event, event_header);
             }
-            if let Some(name) = encoder.tombstone_header() {
-                record.header(name, Some(Operation::Delete.text().as_bytes()));
+            if let Some((index, name)) = encoder.tombstone_header() {
+                event_header.clear();
+                let told = encoder.event_header(index, event, event_header);
+                record.header(name, told.then_some(&event_header[..]));
             }
         })?;
         self.appended = true;
