@@ -993,7 +993,8 @@ mod resumed {
         let of_a = half
             .filter(|record| record.source()["table"] == "a")
             .count();
-        assert!((ROWS / 4..ROWS * 3 / 4).contains(&of_a), "{of_a} of {ROWS}");
+        // First come, first served would leave one of them waiting until the other is done.
+        assert!((ROWS / 10..ROWS * 9 / 10).contains(&of_a), "{of_a} of {ROWS}");
         assert_eq!(pipe.terminate(), 0, "{}", pipe.log());
     }
 }

@@ -5,7 +5,7 @@ mod low_water;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureSc
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+
+use crate::config::{Pem, Tls};
 
 /// The world around a pipe: whom it reaches by a name, what time it is, what is random.
 ///
@@ -296,12 +298,12 @@ pub enum Verify {
 pub struct TlsOptions<'a> {
     /// How much of the server's certificate is checked.
     pub verify: Verify,
-    /// PEM file of trusted certificates; none: the system's.
-    pub root_cert: Option<&'a str>,
-    /// PEM file of our certificate and its chain, for servers that ask for one.
-    pub cert: Option<&'a str>,
-    /// PEM or PKCS#8 DER file of its key.
-    pub key: Option<&'a str>,
+    /// Trusted certificates; none: the system's.
+    pub root_cert: Option<&'a Pem>,
+    /// Our certificate and its chain, for servers that ask for one.
+    pub cert: Option<&'a Pem>,
+    /// Its key; a file may hold PKCS#8 DER too.
+    pub key: Option<&'a Pem>,
     /// Protocols that we speak inside, the favourite first; none: not said.
     pub alpn: &'a [&'a [u8]],
 }
@@ -313,9 +315,26 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// Reads the files of `options`.
+    /// As `ssl.*` of a client of Kafka or of the registry says.
     ///
-    /// Errors: [`TlsConfigError`], which names the file.
+    /// Errors: as [`TlsConfig::new`].
+    pub fn of(tls: &Tls) -> Result<Self, TlsConfigError> {
+        Self::new(&TlsOptions {
+            verify: if tls.verify_hostname {
+                Verify::Full
+            } else {
+                Verify::Chain
+            },
+            root_cert: tls.root_cert.as_ref(),
+            cert: tls.cert.as_ref(),
+            key: tls.key.as_ref(),
+            alpn: &[],
+        })
+    }
+
+    /// Reads what `options` name.
+    ///
+    /// Errors: [`TlsConfigError`], which names the file or the property.
     pub fn new(options: &TlsOptions<'_>) -> Result<Self, TlsConfigError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Verifier {
@@ -329,7 +348,10 @@ impl TlsConfig {
         let signing = Arc::clone(&provider);
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsConfigError::new("TLS", error.to_string()))?
+            .map_err(|error| TlsConfigError {
+                place: "TLS".to_owned(),
+                reason: error.to_string(),
+            })?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match (options.cert, options.key) {
@@ -338,17 +360,11 @@ impl TlsConfig {
                 let certified = certified_key(certificates(cert)?, key, &signing)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
-            (Some(file), None) => {
-                return Err(TlsConfigError::new(
-                    file,
-                    "a certificate without its key".to_owned(),
-                ));
+            (Some(cert), None) => {
+                return Err(TlsConfigError::new(cert, "a certificate without its key"));
             }
-            (None, Some(file)) => {
-                return Err(TlsConfigError::new(
-                    file,
-                    "a key without its certificate".to_owned(),
-                ));
+            (None, Some(key)) => {
+                return Err(TlsConfigError::new(key, "a key without its certificate"));
             }
         };
         config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
@@ -372,19 +388,20 @@ struct Roots {
 }
 
 impl Roots {
-    fn load(file: Option<&str>) -> Result<Self, TlsConfigError> {
-        let certificates = match file {
-            Some(file) => certificates(file)?,
+    fn load(pem: Option<&Pem>) -> Result<Self, TlsConfigError> {
+        let certificates = match pem {
+            Some(pem) => certificates(pem)?,
             None => rustls_native_certs::load_native_certs().certs,
         };
         let mut store = RootCertStore::empty();
         let (added, _) = store.add_parsable_certificates(certificates.iter().cloned());
         if added == 0 {
-            let what = file.unwrap_or("the system's certificates");
-            return Err(TlsConfigError::new(
-                what,
-                "no certificate that can be a root".to_owned(),
-            ));
+            return Err(TlsConfigError {
+                place: pem
+                    .map_or("the system's certificates", Pem::place)
+                    .to_owned(),
+                reason: "no certificate that can be a root".to_owned(),
+            });
         }
         Ok(Self {
             store,
@@ -393,35 +410,42 @@ impl Roots {
     }
 }
 
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err(TlsConfigError::new(
-            file,
-            "no certificate in PEM form in it".to_owned(),
-        )),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(TlsConfigError::new(file, error.to_string())),
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let read = match pem {
+        Pem::File(path) => CertificateDer::pem_file_iter(path).and_then(Iterator::collect),
+        Pem::Text { text, .. } => CertificateDer::pem_slice_iter(text.as_bytes()).collect(),
+    };
+    let read: Vec<_> = read.map_err(|error| TlsConfigError::new(pem, error))?;
+    if read.is_empty() {
+        return Err(TlsConfigError::new(pem, "no certificate in PEM form in it"));
     }
+    Ok(read)
 }
 
-fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
-    let bytes = std::fs::read(file).map_err(|e| TlsConfigError::new(file, e.to_string()))?;
+fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+    let path = match pem {
+        Pem::File(path) => path,
+        Pem::Text { text, .. } => {
+            return PrivateKeyDer::from_pem_slice(text.as_bytes())
+                .map_err(|error| TlsConfigError::new(pem, error));
+        }
+    };
+    let bytes = std::fs::read(path).map_err(|error| TlsConfigError::new(pem, error))?;
     if let Ok(key) = PrivateKeyDer::from_pem_slice(&bytes) {
         return Ok(key);
     }
     PrivateKeyDer::try_from(bytes)
-        .map_err(|_| TlsConfigError::new(file, "neither a PEM key nor PKCS#8 DER".to_owned()))
+        .map_err(|_| TlsConfigError::new(pem, "neither a PEM key nor PKCS#8 DER"))
 }
 
 /// Our certificate and its key. The server judges the certificate, so its form is not looked at:
 /// many are made by a plain `openssl x509 -req`, whose version 1 rustls does not read.
 fn certified_key(
     chain: Vec<CertificateDer<'static>>,
-    key: &str,
+    key: &Pem,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsConfigError> {
-    let fail = |error: rustls::Error| TlsConfigError::new(key, error.to_string());
+    let fail = |error: rustls::Error| TlsConfigError::new(key, error);
     let signing_key = provider
         .key_provider
         .load_private_key(private_key(key)?)
@@ -435,27 +459,27 @@ fn certified_key(
     }
 }
 
-/// A file of TLS settings that cannot be used.
+/// TLS settings that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfigError {
-    /// The file.
-    pub file: PathBuf,
-    /// What is wrong with it.
+    /// The file, or the property whose value is the text itself.
+    pub place: String,
+    /// What is wrong there.
     pub reason: String,
 }
 
 impl TlsConfigError {
-    fn new(file: &str, reason: String) -> Self {
+    fn new(pem: &Pem, reason: impl fmt::Display) -> Self {
         Self {
-            file: file.into(),
-            reason,
+            place: pem.place().to_owned(),
+            reason: reason.to_string(),
         }
     }
 }
 
 impl fmt::Display for TlsConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file.display(), self.reason)
+        write!(f, "{}: {}", self.place, self.reason)
     }
 }
 
@@ -891,16 +915,28 @@ mod tests {
     }
 
     #[test]
-    fn tls_files_are_named() {
+    fn tls_settings_are_named() {
+        let [root, cert] = ["root", "cert"].map(|name| Pem::File(format!("/nowhere/{name}.pem")));
         let options = TlsOptions {
             verify: Verify::Full,
-            root_cert: Some("/nowhere/root.pem"),
+            root_cert: Some(&root),
             cert: None,
             key: None,
             alpn: &[b"postgresql"],
         };
         let error = TlsConfig::new(&options).unwrap_err();
-        assert_eq!(error.file, Path::new("/nowhere/root.pem"));
+        assert_eq!(error.place, "/nowhere/root.pem");
+        let text = Pem::Text {
+            property: "ssl.truststore.certificates".to_owned(),
+            text: "secret".to_owned(),
+        };
+        let options = TlsOptions {
+            root_cert: Some(&text),
+            ..options
+        };
+        let error = TlsConfig::new(&options).unwrap_err().to_string();
+        assert!(error.contains("ssl.truststore.certificates"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
         let options = TlsOptions {
             verify: Verify::Nothing,
             ..options
@@ -910,7 +946,7 @@ mod tests {
             "what is not used is not read"
         );
         let options = TlsOptions {
-            cert: Some("/nowhere/cert.pem"),
+            cert: Some(&cert),
             ..options
         };
         assert!(TlsConfig::new(&options).is_err());

@@ -8,7 +8,7 @@ use pgwire::session::{Replication, Session, Startup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{PgError, PgFault, Setup};
-use crate::config::{Source, SslMode};
+use crate::config::{Pem, Source, SslMode};
 use crate::net::{Stream, TlsConfig, TlsOptions, Verify};
 
 /// Bytes read from the socket at once.
@@ -484,11 +484,17 @@ async fn start_tls(
         SslMode::Require if source.ssl_root_cert.is_some() => Verify::Chain,
         _ => Verify::Nothing,
     };
+    let file = |path: &Option<String>| path.clone().map(Pem::File);
+    let (root_cert, cert, key) = (
+        file(&source.ssl_root_cert),
+        file(&source.ssl_cert),
+        file(&source.ssl_key),
+    );
     let config = TlsConfig::new(&TlsOptions {
         verify,
-        root_cert: source.ssl_root_cert.as_deref(),
-        cert: source.ssl_cert.as_deref(),
-        key: source.ssl_key.as_deref(),
+        root_cert: root_cert.as_ref(),
+        cert: cert.as_ref(),
+        key: key.as_ref(),
         alpn: &[b"postgresql"],
     });
     let config = config.map_err(|error| fail(error.into()))?;

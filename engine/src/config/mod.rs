@@ -838,7 +838,23 @@ pub enum Pem {
     File(String),
     /// The text itself: `ssl.truststore.certificates`, `ssl.keystore.certificate.chain`,
     /// `ssl.keystore.key`. Never printed.
-    Text(String),
+    Text {
+        /// Which of them, as the file has it.
+        property: String,
+        /// Its value.
+        text: String,
+    },
+}
+
+impl Pem {
+    /// The file's path, or the property's name.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        match self {
+            Self::File(path) => path,
+            Self::Text { property, .. } => property,
+        }
+    }
 }
 
 /// `sasl.mechanism` and what `sasl.jaas.config` says.
@@ -958,7 +974,7 @@ impl std::fmt::Debug for Pem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Text(_) => f.write_str("Text"),
+            Self::Text { property, .. } => f.debug_tuple("Text").field(property).finish(),
         }
     }
 }

@@ -31,8 +31,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{self, AvroConverter, Pem, Registry, SubjectName};
-use crate::net::{NetError, Server, Stream, TlsConfig, TlsConfigError, TlsOptions, Verify};
+use crate::config::{AvroConverter, Registry, SubjectName};
+use crate::net::{NetError, Server, Stream, TlsConfig, TlsConfigError};
 
 /// What is asked for, and what is sent.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -158,7 +158,7 @@ impl RegistryClient {
         }
         let secure = addresses.iter().any(|address: &Address| address.tls);
         let tls = if secure {
-            Some(tls_config(&settings.tls)?)
+            Some(TlsConfig::of(&settings.tls).map_err(RegistryError::Tls)?)
         } else {
             None
         };
@@ -633,32 +633,6 @@ impl Failure {
         let source = std::error::Error::source(error);
         Self::new(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
     }
-}
-
-/// What an `https` address needs.
-fn tls_config(tls: &config::Tls) -> Result<TlsConfig, RegistryError> {
-    fn file(pem: Option<&Pem>) -> Result<Option<&str>, RegistryError> {
-        match pem {
-            None => Ok(None),
-            Some(Pem::File(file)) => Ok(Some(file)),
-            Some(Pem::Text(_)) => Err(RegistryError::Tls(TlsConfigError {
-                file: "schema.registry.ssl".into(),
-                reason: "PEM is read from files only: give their paths".to_owned(),
-            })),
-        }
-    }
-    TlsConfig::new(&TlsOptions {
-        verify: if tls.verify_hostname {
-            Verify::Full
-        } else {
-            Verify::Chain
-        },
-        root_cert: file(tls.root_cert.as_ref())?,
-        cert: file(tls.cert.as_ref())?,
-        key: file(tls.key.as_ref())?,
-        alpn: &[],
-    })
-    .map_err(RegistryError::Tls)
 }
 
 /// A reason without the envelope around the row.

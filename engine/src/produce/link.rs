@@ -12,8 +12,8 @@ use kafkawire::sasl::{Credentials, Mechanism};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{BatchId, Error, Outgoing};
-use crate::config::{Pem, SaslMechanism, Sink, Tls};
-use crate::net::{Server, Stream, TlsConfig, TlsOptions, Verify};
+use crate::config::{SaslMechanism, Sink, Tls};
+use crate::net::{Server, Stream, TlsConfig};
 
 /// What every connection of one sink has in common.
 #[derive(Debug, Clone)]
@@ -107,30 +107,9 @@ impl Dialer {
     }
 }
 
-/// Errors: `Configuration` for files that cannot be used.
+/// Errors: `Configuration` for certificates and keys that cannot be used.
 fn tls_config(tls: &Tls) -> Result<TlsConfig, Error> {
-    let file = |pem: &'_ Option<Pem>| match pem {
-        None => Ok(None),
-        Some(Pem::File(path)) => Ok(Some(path.clone())),
-        Some(Pem::Text(_)) => Err(Error::Configuration {
-            reason: "TLS to Kafka: certificates and keys are read from PEM files; put the text \
-                     into one, and name it in ssl.truststore.location or ssl.keystore.location"
-                .to_owned(),
-        }),
-    };
-    let (root_cert, cert, key) = (file(&tls.root_cert)?, file(&tls.cert)?, file(&tls.key)?);
-    TlsConfig::new(&TlsOptions {
-        verify: if tls.verify_hostname {
-            Verify::Full
-        } else {
-            Verify::Chain
-        },
-        root_cert: root_cert.as_deref(),
-        cert: cert.as_deref(),
-        key: key.as_deref(),
-        alpn: &[],
-    })
-    .map_err(|error| Error::Configuration {
+    TlsConfig::of(tls).map_err(|error| Error::Configuration {
         reason: format!("TLS to Kafka: {error}; check ssl.truststore and ssl.keystore"),
     })
 }

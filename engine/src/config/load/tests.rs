@@ -546,7 +546,11 @@ fn security() {
     );
     let tls = sink.tls.clone().unwrap();
     assert!(!tls.verify_hostname);
-    assert_eq!(tls.root_cert, Some(Pem::Text("-----BEGIN".to_owned())));
+    let text = Pem::Text {
+        property: "ssl.truststore.certificates".to_owned(),
+        text: "-----BEGIN".to_owned(),
+    };
+    assert_eq!(tls.root_cert, Some(text));
     assert!(!format!("{sink:?}").contains("top-secret"));
 
     // The worker's own, when nothing is said about the producer.

@@ -729,7 +729,9 @@ impl Load {
 
     fn tls(&mut self, scope: &Scope, prefix: &str) -> Tls {
         let pem = |file: &str, text: &str| {
-            let text = scope.optional(&format!("{prefix}.{text}")).map(Pem::Text);
+            let property = format!("{prefix}.{text}");
+            let text = scope.optional(&property);
+            let text = text.map(|text| Pem::Text { property, text });
             text.or_else(|| scope.optional(&format!("{prefix}.{file}")).map(Pem::File))
         };
         let tls = Tls {
