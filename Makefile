@@ -39,7 +39,9 @@ demo:
 	@deploy/demo.sh target/release/penstock $(ARGS)
 
 # The crates' own tests take seconds. Slow, some minutes: tests/servers.rs and tests/golden.rs,
-# on PostgreSQL 12 to 18 and three Apache Kafkas.
+# on PostgreSQL 12 to 18 and three Apache Kafkas. Tests wait for servers more than they compute, so
+# more of them run at once than there are cores.
+test: export RUST_TEST_THREADS ?= 4
 test:
 	@$(INSTALL) rust postgres kcat valgrind faketime judges debezium $(MAJORS:%=postgres-%) postgres-vector $(KAFKAS:%=kafka-%)
 	$(CARGO) test --workspace --no-run
