@@ -13,6 +13,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -41,8 +42,9 @@ const READ_BYTES: usize = 64 << 10;
 const COPY_BYTES: usize = 64 << 10;
 /// The alarm rings no more often: what is due by then begins together.
 const ALARM: Duration = Duration::from_micros(100);
-/// While that much is in flight nobody needs answers at once.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Between answers, while so much is in flight that nobody needs them at once: as long as half of
+/// it takes, so that one waking finds hundreds of them.
+const PAUSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(32);
 const PAUSED_ABOVE: usize = 24;
 /// Before a server is tried again that went away.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -317,7 +319,7 @@ async fn prepare(
     loop {
         wire.exchange(stream).await?;
         while let Some((event, consumed)) = session.next(
-            wire.inbox.get(wire.head..).unwrap_or_default(),
+            wire.inbox.get(wire.head..wire.tail).unwrap_or_default(),
             &mut wire.answers,
         )? {
             if let Event::ServerError(error) = &event {
@@ -416,8 +418,10 @@ impl Flight {
 struct Wire {
     out: Vec<u8>,
     written: usize,
+    /// What has come stands at `head..tail`.
     inbox: Vec<u8>,
     head: usize,
+    tail: usize,
     /// What the session would say by itself: nothing, once it is open.
     answers: Vec<u8>,
 }
@@ -466,14 +470,16 @@ impl Wire {
         stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, PgFault> {
-        self.inbox.drain(..self.head);
-        self.head = 0;
-        let length = self.inbox.len();
-        self.inbox.resize(length + READ_BYTES, 0);
-        let mut room = ReadBuf::new(&mut self.inbox[length..]);
+        if self.inbox.len() < self.tail + READ_BYTES {
+            self.inbox.copy_within(self.head..self.tail, 0);
+            (self.head, self.tail) = (0, self.tail - self.head);
+            let length = self.inbox.len().max(self.tail + READ_BYTES);
+            self.inbox.resize(length, 0);
+        }
+        let mut room = ReadBuf::new(&mut self.inbox[self.tail..]);
         let read = Pin::new(stream).poll_read(cx, &mut room);
         let count = room.filled().len();
-        self.inbox.truncate(length + count);
+        self.tail += count;
         match read {
             Poll::Ready(Ok(())) if count == 0 => Err(PgFault::Closed),
             Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
@@ -504,12 +510,14 @@ impl Line<'_> {
         let names: Vec<String> = (0..plan.statements().len())
             .map(|n| n.to_string())
             .collect();
+        let (mut pause, mut paused) = (*PAUSE.start(), false);
         loop {
             let (mut later, mut ended) = (false, false);
+            let now = net::now();
             // Refilled when half of it is empty: a few large writes instead of many small ones.
             let refill = paced || flights.len() <= depth / 2;
             while refill && flights.len() < depth && self.wire.unsent() < OUT_BYTES {
-                let taken = self.run.borrow_mut().take(net::now());
+                let taken = self.run.borrow_mut().take(now);
                 match taken {
                     Taken::Transaction(number, rows_max, begun) => {
                         let rows = self.send(&plan, &names, number, rows_max)?;
@@ -535,9 +543,18 @@ impl Line<'_> {
                 self.wire.exchange(self.stream).await?;
             }
             self.take_answers(flights)?;
+            if std::mem::take(&mut paused) {
+                pause = match flights.len() {
+                    most if most > depth / 2 => pause * 5 / 4,
+                    few if few < depth / 4 => pause * 3 / 4,
+                    _ => pause,
+                };
+                pause = pause.clamp(*PAUSE.start(), *PAUSE.end());
+            }
             let busy = flights.len() > PAUSED_ABOVE.max(depth / 2);
             if busy && !paced && !ended && self.wire.unsent() == 0 {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
+                paused = true;
             }
         }
     }
@@ -609,7 +626,7 @@ impl Line<'_> {
         let wire = &mut self.wire;
         let mut begins = false;
         while let Some((event, consumed)) = self.session.next(
-            wire.inbox.get(wire.head..).unwrap_or_default(),
+            wire.inbox.get(wire.head..wire.tail).unwrap_or_default(),
             &mut wire.answers,
         )? {
             wire.head += consumed;
@@ -738,7 +755,7 @@ pub async fn fill(client: &mut Client, sql: &str, rows: CopyRows) -> Result<(), 
         loop {
             wire.exchange(stream).await?;
             while let Some((event, consumed)) = session.next(
-                wire.inbox.get(wire.head..).unwrap_or_default(),
+                wire.inbox.get(wire.head..wire.tail).unwrap_or_default(),
                 &mut wire.answers,
             )? {
                 wire.head += consumed;

@@ -191,7 +191,8 @@ impl Arguments {
     fn pipeline(&self, plan: &Plan) -> usize {
         let usual = match (self.scenario, plan.rows_per_transaction()) {
             (Scenario::Ddl, _) => 8,
-            (_, 1..=10) => 128,
+            (_, 1) => 4096,
+            (_, 2..=10) => 512,
             (_, 11..=1_000) => 16,
             _ => 2,
         };
