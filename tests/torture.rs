@@ -100,8 +100,21 @@ fn run(plan: Plan) {
     database.query("CALL load.work(300, 0)");
     let (worker, connector) = site.files(&database);
 
+    let mut ordeal = Ordeal {
+        plan,
+        dice: Dice(plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+        site: &site,
+        files: (&worker, &connector),
+        database: &database,
+        pipe: Penstock::standalone(&worker, &[&connector]),
+        kills: 0,
+        ends: 0,
+        faults: [0; FAULTS.len()],
+        memory_kib: 0,
+        told: Vec::new(),
+    };
     let over = AtomicBool::new(false);
-    let said = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         for _ in 0..WRITERS {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -112,28 +125,15 @@ fn run(plan: Plan) {
                 }
             });
         }
-        let mut ordeal = Ordeal {
-            plan,
-            dice: Dice(plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-            site: &site,
-            files: (&worker, &connector),
-            database: &database,
-            pipe: Penstock::standalone(&worker, &[&connector]),
-            kills: 0,
-            ends: 0,
-            faults: [0; FAULTS.len()],
-            memory_kib: 0,
-            told: Vec::new(),
-        };
         // Writers must hear of the end even when this panics.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ordeal.endure()));
         over.store(true, Ordering::Relaxed);
-        match result {
-            Ok(()) => {}
-            Err(panic) => std::panic::resume_unwind(panic),
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
         }
-        ordeal.finish()
     });
+    // Nobody writes any more: what a writer still commits is behind the position waited for.
+    let said = ordeal.finish();
 
     let lines = database.query(
         "SELECT json_build_object('tbl', tbl, 'op', op, 'old', old, 'new', new, 'lsn', lsn)

@@ -12,8 +12,9 @@ For each key of each table: the first record is r or c; every change behind the 
 order, each deletion with its tombstone. What lies before the first record must be older than the snapshot. Tables
 without a key (k is null): every change once, in any order.
 
-Prints one JSON object: records, changes, lost, duplicated, out_of_order, wrong (content), tombstones (missing), and
-some complaints. The exit code is 0 when there is nothing to complain of.
+Prints one JSON object: records, changes, lost, duplicated, out_of_order, wrong (content), tombstones (missing),
+open (partitions behind a transaction that nobody ends), and some complaints. The exit code is 0 when there is nothing
+to complain of.
 """
 import argparse
 import collections
@@ -27,6 +28,34 @@ from confluent_kafka.admin import AdminClient
 
 UNCHANGED = "__debezium_unavailable_value"
 KEYS = {"keyed": ["id"], "pair": ["a", "b"], "whole": ["id"], "nokey": None}
+
+
+# A transaction is committed before its markers are in every partition; much longer, and nobody ends it.
+SETTLED_S = 30
+
+
+def ends(bootstrap, level, places):
+    """(topic, partition): the end of what can be read"""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "history", "isolation.level": level})
+    found = {(place.topic, place.partition): consumer.get_watermark_offsets(place, timeout=20, cached=False)[1]
+             for place in places}
+    consumer.close()
+    return found
+
+
+def unended(bootstrap, prefix):
+    """What of the partitions stays behind a transaction that is open, when nobody writes any more."""
+    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=20).topics
+    places = [TopicPartition(f"{prefix}.load.{table}", partition)
+              for table in KEYS if f"{prefix}.load.{table}" in topics
+              for partition in topics[f"{prefix}.load.{table}"].partitions]
+    written, limit = ends(bootstrap, "read_uncommitted", places), time.monotonic() + SETTLED_S
+    while True:
+        readable = ends(bootstrap, "read_committed", places)
+        behind = {place: (readable[place], end) for place, end in written.items() if readable[place] < end}
+        if not behind or time.monotonic() > limit:
+            return behind
+        time.sleep(0.2)
 
 
 def read(bootstrap, prefix):
@@ -115,6 +144,8 @@ def main():
     judge = Judge()
     with open(options.history) as file:
         changes = expected(line for line in file if line.strip())
+    for (topic, partition), (readable, end) in unended(options.bootstrap, options.prefix).items():
+        judge.complain("open", f"{topic} {partition}: can be read to {readable} of {end}")
     records = read(options.bootstrap, options.prefix)
     snapshot_at = 0
     for of in records.values():
@@ -148,10 +179,11 @@ def main():
             one(judge, f"{table} {key}", changes[table][key], found[key], snapshot_at)
 
     result = {name: judge.counts[name]
-              for name in ["records", "changes", "lost", "duplicated", "out_of_order", "wrong", "tombstones"]}
+              for name in ["records", "changes", "lost", "duplicated", "out_of_order", "wrong", "tombstones",
+                           "open"]}
     result["complaints"] = judge.complaints
     print(json.dumps(result))
-    bad = sum(judge.counts[name] for name in ["lost", "duplicated", "out_of_order", "wrong", "tombstones"])
+    bad = sum(judge.counts[name] for name in ["lost", "duplicated", "out_of_order", "wrong", "tombstones", "open"])
     sys.exit(1 if bad else 0)
 
 
