@@ -206,6 +206,100 @@ fn a_value_of_200_mb_ends_the_pipe_or_is_left_out() {
     assert_stops_in_time(&mut pipe, "streaming");
 }
 
+/// Rows that fit, whose records do not: JSON escapes, and a value that did not change is told twice.
+#[test]
+fn a_record_that_outgrows_its_row() {
+    let kafka = Kafka::shared(kafka::NEWEST);
+    let database = Postgres::shared(Version::Debian).database("outgrown");
+    database.query(
+        "CREATE TABLE big (id int PRIMARY KEY, n int, a text);
+         ALTER TABLE big REPLICA IDENTITY FULL; ALTER TABLE big ALTER a SET STORAGE EXTERNAL",
+    );
+    let strict = connector(&database, "public.big")
+        .with("producer.override.max.request.size", 60_000_000)
+        .with("topic.creation.default.partitions", 1)
+        .with("topic.creation.default.replication.factor", 1)
+        .with("topic.creation.default.max.message.bytes", 60_000_000);
+    let worker = files::worker(&kafka.bootstrap());
+    let mut pipe = bounded(&worker, &strict);
+    await_stream(&mut pipe);
+    database.query(
+        r#"INSERT INTO big VALUES (1, 0, 'small'), (2, 0, repeat('"', 6500000)), (3, 0, 'x')"#,
+    );
+    let (code, log) = pipe.wait(SOON);
+    assert_eq!(code, 7, "{log}");
+    for word in ["public.big", r#"{"id":"2"}"#, "LSN", "penstock.memory.max"] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    // The remedy that it names is one, and enough.
+    let remedy = log.split("raise penstock.memory.max to ").nth(1);
+    let remedy = remedy
+        .and_then(|text| text.split_once(';'))
+        .expect("a size");
+    let roomy = strict.clone().with("penstock.memory.max", remedy.0);
+    let mut pipe = Penstock::standalone(&worker, &[&roomy]);
+    await_stream(&mut pipe);
+    database.wait_confirmed(&database.name, SOON);
+    assert_stops_in_time(&mut pipe, "streaming");
+
+    let tolerant = strict
+        .with("errors.tolerance", "all")
+        .with("errors.deadletterqueue.topic.name", "outgrown_letters")
+        .with("errors.deadletterqueue.topic.replication.factor", 1);
+    let mut pipe = bounded(&worker, &tolerant);
+    let peak = Peak::of(&pipe);
+    await_stream(&mut pipe);
+    for change in [
+        "INSERT INTO big VALUES (4, 0, repeat(chr(1), 11000000))",
+        r#"INSERT INTO big VALUES (5, 0, repeat('"', 2000000))"#,
+        "INSERT INTO big VALUES (6, 0, repeat('x', 6500000))",
+        "UPDATE big SET n = 1 WHERE id = 6",
+        "INSERT INTO big VALUES (7, 0, 'the last')",
+    ] {
+        database.query(change);
+    }
+    database.wait_confirmed(&database.name, SOON);
+    peak.assert_below_the_ceiling("records that outgrow their rows, left out");
+    assert_stops_in_time(&mut pipe, "streaming");
+    // A copy has them, too.
+    let copy = tolerant
+        .with("name", "outgrown_copy")
+        .with("slot.name", "outgrown_copy")
+        .with("topic.prefix", "outgrown_copy")
+        .with("snapshot.mode", "initial_only");
+    let mut pipe = bounded(&worker, &copy);
+    let peak = Peak::of(&pipe);
+    pipe.wait_for(&["snapshot is complete"], SOON);
+    peak.assert_below_the_ceiling("records that outgrow their rows, copied");
+
+    let count = |topic: &str| judge::count(&kafka.bootstrap(), topic).0;
+    // All but 4, the update of 6, and in the copy 2.
+    assert_eq!(count(&format!("{}.public.big", database.name)), 6);
+    assert_eq!(count("outgrown_copy.public.big"), 5, "{}", pipe.log());
+    let letters = judge::read(
+        &kafka.bootstrap(),
+        "outgrown_letters",
+        Format::Json,
+        0,
+        SOON,
+    );
+    let told: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            (
+                letter.value["op"].as_str(),
+                letter.value["key"]["id"].as_str(),
+            )
+        })
+        .collect();
+    let expected = [("c", "4"), ("u", "6"), ("r", "2"), ("r", "4")];
+    assert_eq!(
+        told,
+        expected.map(|(op, id)| (Some(op), Some(id))),
+        "{letters:?}"
+    );
+}
+
 #[test]
 fn what_only_the_broker_finds_too_large() {
     let kafka = Kafka::shared(kafka::NEWEST);

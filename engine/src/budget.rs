@@ -6,6 +6,7 @@
 //!            └─ the rest, in equal parts for each connector
 //!                 ├─ received: the receive buffer, grown for one large row            1/4
 //!                 ├─ records: open and sealed batches, and those kept for reuse       1/2
+//!                 │  (one record half of it; measured before it is written)
 //!                 └─ tables: compiled plans, schemas, topics and partitions           1/4
 //! ```
 //!
@@ -19,6 +20,9 @@ pub const MEMORY_DEFAULT: usize = 64 << 20;
 pub const MEMORY_MIN: usize = 32 << 20;
 
 const PROCESS: usize = 16 << 20;
+/// How many times its row's size a record may have, with what is written beside it: a pair of
+/// hstore in JSON, an element of an array.
+const GROWTH_MAX: usize = 64;
 
 /// What one connector may use, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,12 @@ impl Budget {
     pub fn needed_for(&self, bytes: usize) -> usize {
         let connectors = (self.ceiling - PROCESS) / (self.received * 4).max(1);
         PROCESS + bytes.saturating_mul(4).saturating_mul(connectors.max(1))
+    }
+
+    /// A row of so many bytes is worth a look whether there is room for it, whatever it becomes.
+    #[must_use]
+    pub fn large(&self) -> usize {
+        self.records / GROWTH_MAX
     }
 
     /// What the receive buffer has when nothing is unusual: a read is worth its system call.

@@ -85,11 +85,13 @@ pub enum Mutant {
     SwapSchemas,
     /// Reading goes on though there is no room for records.
     IgnoreRoom,
+    /// A record is written before it is known to fit.
+    WriteUnmeasured,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::ConfirmEarly,
         Self::ConfirmReceived,
         Self::ForgetIndex,
@@ -126,6 +128,7 @@ impl Mutant {
         Self::NoTombstone,
         Self::SwapSchemas,
         Self::IgnoreRoom,
+        Self::WriteUnmeasured,
     ];
 }
 

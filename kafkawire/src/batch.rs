@@ -306,6 +306,11 @@ enum Part {
 }
 
 impl RecordWriter<'_> {
+    /// Makes room for so many bytes of the record, and no more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.batch.buffer.reserve_exact(bytes);
+    }
+
     /// The key's bytes, or null.
     pub fn key(&mut self, key: Option<&[u8]>) {
         assert!(

@@ -387,7 +387,11 @@ impl Database {
             Some(old) => Rc::clone(&old.payload),
             None if self.huge && random.chance(1, 25) => {
                 let size = HUGE + random.index(110_000);
-                text(random, size)
+                match random.chance(1, 2) {
+                    // JSON makes six of each.
+                    true => "\u{1}".repeat(size).into(),
+                    false => text(random, size),
+                }
             }
             None => payload(random, self.large),
         };

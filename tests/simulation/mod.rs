@@ -495,12 +495,8 @@ pub(crate) fn with_broker<F: Future>(level: i16, talk: impl FnOnce(Stream) -> F)
 async fn story(world: &Rc<World>) {
     let config = config(world);
     let budget = config.budget;
-    // A record is written before it shows that it is too large, into a buffer that doubles; it has
-    // twice what did not change and was told of once. Room is made for those only that are larger
-    // than the simulated ones.
-    let unexpected = if config.errors.tolerated { 4 } else { 0 };
     // The receive buffer grows by half for what comes with the largest row.
-    let allowed = budget.received * (2 + unexpected)
+    let allowed = budget.received * 2
         + budget.records
         + budget.tables * 2
         + CONNECTION * (config.capture.snapshot_max_threads as usize + 3)

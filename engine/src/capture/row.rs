@@ -64,6 +64,13 @@ impl<'b> Row<'b> {
         spans.any(|span| matches!(span.kind, Kind::Unchanged))
     }
 
+    /// The bytes of the message that it lies in, what else is in it included.
+    #[inline]
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many cells the tuple carries.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -10,11 +10,12 @@
 //! renderings; `plan` the compiled encoder; `transform` what rules do to columns and rows,
 //! `chain` what transforms do to records;
 //! `envelope` what surrounds a row and every record that is not a row; `form` how leaves look in
-//! Avro and in JSON.
+//! Avro and in JSON; `extent` how much a large row may become.
 
 mod binary;
 mod chain;
 pub mod envelope;
+pub mod extent;
 mod form;
 mod mapping;
 mod number;

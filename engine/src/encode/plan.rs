@@ -11,6 +11,7 @@ use super::envelope::{
     EnvelopePieces, Names, SourceBlock, SourcePieces, adjust, avro_prefix, envelope_schema,
     json_frame, piece, put_leaf, put_leaf_header, table_topic, topic_key, unsupported_converter,
 };
+use super::extent::{Extent, Manner};
 use super::form::{Avro, Form, Header, Json, Text, put_lead};
 use super::mapping::{self, Settings};
 use super::schema::{Field, Kind, Schema, Value, field_lead, put_branch};
@@ -22,10 +23,16 @@ use crate::config::{self, ColumnRule, Converter, FailureMode, Filter, Operation}
 
 /// What the pieces of an envelope take beside the columns.
 const ENVELOPE_BYTES: usize = 3 << 10;
+/// What is around a large row in its record: the envelope, lengths, what is known of the source.
+const SURROUNDINGS_BYTES: usize = 8 << 10;
+/// What a transform adds of an event's source: names, numbers, a snapshot's mark.
+const LEAF_BYTES: usize = 1 << 10;
 /// A zero byte and the schema's id, before an Avro datum.
 const PREFIX_BYTES: usize = 5;
 /// What an allocator adds to a block, with what rounding wastes.
 const BLOCK_BYTES: usize = 16;
+/// A value that is never written to see only what it looks like.
+const LONG: usize = 4 << 10;
 /// Of a value, how many characters an error shows.
 const BEGINS_MAX: usize = 40;
 
@@ -142,6 +149,8 @@ pub struct RowEncoder {
     /// What JsonConverter makes of a null that has a schema.
     null: Option<Box<[u8]>>,
     tombstones: bool,
+    /// What the value's form makes longer.
+    manner: Manner,
     names: Names,
 }
 
@@ -526,6 +535,11 @@ impl RowEncoder {
                 None => Box::default(),
             },
             fate,
+            manner: match &config.value_converter {
+                Converter::Avro(_) => Manner::Plain,
+                Converter::String => Manner::Twice,
+                _ => Manner::Escaped,
+            },
             names,
             put_key,
             put_key_header,
@@ -670,6 +684,44 @@ impl RowEncoder {
             }) => rewrite(to, scratch, out, |out| (self.put_value)(self, event, out)),
             _ => (self.put_value)(self, event, out),
         })
+    }
+
+    /// The most that writing one of the event's records takes, key and headers included: for rows
+    /// that are large, before they are written.
+    #[must_use]
+    pub fn extent(&self, event: &Event<'_>) -> Extent {
+        let part = &self.value;
+        let rows = [(event.before, None), (event.after, event.before)];
+        let values = rows.into_iter().fold(Extent::default(), |sum, (row, old)| {
+            sum.and(row.map_or_else(Extent::default, |row| part.extent(row, old, self.manner)))
+        });
+        let added = part.added.iter().map(|it| it.extent(event, self.manner));
+        let value = added.fold(values, Extent::and);
+        let again = match self.manner {
+            Manner::Twice => value.record,
+            _ if self.rewrites.is_some() => value.record,
+            _ => 0,
+        };
+        // A key is written beside the record, and with the old one told in a header of the new.
+        let row = event.after.or(event.before);
+        let keys = self.key.iter().chain(&self.key_header);
+        let keys = keys.fold(Extent::default(), |sum, key| {
+            let own = row.map_or_else(Extent::default, |row| {
+                key.extent(row, None, Manner::Escaped)
+            });
+            sum.and(own).and(Extent {
+                record: 0,
+                scratch: 2 * own.record,
+            })
+        });
+        let headers = self.headers.iter().map(|(_, plan)| plan.extent(event));
+        let surroundings = Extent::of(part.head.len() + SURROUNDINGS_BYTES);
+        headers
+            .fold(value.and(keys).and(surroundings), Extent::and)
+            .and(Extent {
+                record: 0,
+                scratch: again,
+            })
     }
 
     /// Whether a field of a row says where its records go.
@@ -917,6 +969,43 @@ fn rewrite(
         begins: unresolved.to_string(),
         expected: "a record that it can hold",
     })
+}
+
+impl AddedPlan {
+    fn extent(&self, event: &Event<'_>, manner: Manner) -> Extent {
+        match self {
+            Self::Leaf(lead, _) => Extent::of(lead.len() + LEAF_BYTES),
+            Self::Column { old, plan, absent } => {
+                let row = if *old { event.before } else { event.after };
+                let cell = row.map_or(Cell::Null, |row| row.cell(plan.cell));
+                plan.extent(cell, manner).and(Extent::of(absent.len()))
+            }
+        }
+    }
+}
+
+impl HeaderPlan {
+    /// It is written beside the record, and then into it.
+    fn extent(&self, event: &Event<'_>) -> Extent {
+        let own = match self {
+            Self::Leaf(_) => Extent::of(LEAF_BYTES),
+            Self::Column {
+                old, cell, step, ..
+            } => {
+                let row = if *old { event.before } else { event.after };
+                let cell = row.map_or(Cell::Null, |row| row.cell(*cell));
+                step.extent(cell, Manner::Escaped)
+            }
+            Self::Json { head, plan, .. } => {
+                let own = plan.extent(event, Manner::Escaped);
+                own.and(Extent::of(head.len()))
+            }
+        };
+        own.and(Extent {
+            record: 0,
+            scratch: own.record,
+        })
+    }
 }
 
 impl Frame {
@@ -1397,6 +1486,18 @@ impl Part {
         }
     }
 
+    /// What the columns of a row take; `old` as with [`Self::put_columns`].
+    fn extent(&self, row: Row<'_>, old: Option<Row<'_>>, manner: Manner) -> Extent {
+        let columns = self.columns.iter().map(|column| {
+            let mut cell = row.cell(column.cell);
+            if self.old_is_whole && matches!(cell, Cell::Unchanged) {
+                cell = old.map_or(cell, |old| old.cell(column.cell));
+            }
+            column.extent(cell, manner)
+        });
+        columns.fold(Extent::of(self.close.len()), Extent::and)
+    }
+
     /// Appends the struct of a row's columns; `old` may have what `row` has not.
     fn put_columns<F: Form>(
         &self,
@@ -1418,6 +1519,13 @@ impl Part {
 impl ColumnPlan {
     /// Whether other bytes come out the same: a mask, a cut, fewer digits, no form at all.
     fn shows_same(&self, old: Cell<'_>, new: Cell<'_>, scratch: &mut Vec<u8>) -> bool {
+        if let (Cell::Text(old) | Cell::Binary(old), Step::Text | Step::Bytea(_)) =
+            (old, &self.step)
+            && old.len() > LONG
+        {
+            // What is as long as this is not made twice to see that it differs.
+            return false;
+        }
         scratch.clear();
         let Some(old) = self.show(old, scratch) else {
             return false;
@@ -1446,6 +1554,13 @@ impl ColumnPlan {
                 self.nulls.then_some(false)
             }
         }
+    }
+
+    /// What the field takes.
+    fn extent(&self, cell: Cell<'_>, manner: Manner) -> Extent {
+        // Where a value has no form, null is written in its place.
+        let constant = self.lead.len() + self.null.len() + self.unavailable.len();
+        self.step.extent(cell, manner).and(Extent::of(constant))
     }
 
     /// Appends the field.

@@ -602,16 +602,27 @@ impl Copy {
         let mut out = Vec::new();
         let mut index = std::mem::take(&mut self.readers[reader].index);
         let mut count = 0;
+        // A row that is set aside is written when the next one is there.
+        let reading = self.parts[work.part].reading.as_ref();
+        let held = reading.and_then(|reading| reading.held.as_ref());
+        let mut before = held.map_or(0, |held| held.row.len());
         let ended = loop {
-            if pipe.outlet.driver.producer().is_full() {
-                break false;
-            }
             let Reader {
                 client,
                 inbox,
                 passing,
                 ..
             } = &mut self.readers[reader];
+            let length = match inbox.bytes() {
+                &[_, a, b, c, d, ..] if *passing == 0 => u32::from_be_bytes([a, b, c, d]) as usize,
+                _ => 0,
+            };
+            let taken = if length <= self.received { length } else { 0 };
+            pipe.outlet.expect(taken.max(before));
+            if pipe.outlet.driver.producer().is_full() {
+                break false;
+            }
+            before = taken;
             if *passing > 0 {
                 let bytes = inbox.bytes().len().min(*passing);
                 inbox.consume(bytes);

@@ -42,6 +42,14 @@ pub(super) struct Outlet {
     pub(super) policy: Policy,
     refusals: Rc<RefCell<Refusals>>,
     compression: Compression,
+    /// Rows of so many bytes are measured before they are written.
+    large: usize,
+    /// The row that comes next is one.
+    expecting: bool,
+    /// The most that one record may have of our memory, and of `max.request.size`.
+    record_max: (usize, usize),
+    /// What the record at hand may need; 0: little.
+    measured: usize,
 }
 
 /// Why a row did not become a record.
@@ -110,6 +118,13 @@ impl Outlet {
             skipped: super::skipped(config),
             refusals,
             compression: config.sink.compression,
+            large: config.budget.large(),
+            expecting: false,
+            record_max: (
+                config.sink.records_bytes_max / 2,
+                config.sink.request_bytes_max,
+            ),
+            measured: 0,
         }
     }
 
@@ -147,6 +162,18 @@ impl Outlet {
         self.appended
     }
 
+    /// A row comes next, in a message of so many bytes: the producer makes room for a large one.
+    #[inline]
+    pub(super) fn expect(&mut self, bytes: usize) {
+        let large = bytes >= self.large;
+        if self.expecting || large {
+            self.expecting = large;
+            // What JSON and the envelope add is mostly little beside a large row.
+            let bytes = if large { bytes + bytes / 4 } else { 0 };
+            self.producer().expect(bytes);
+        }
+    }
+
     /// How many events a change is that was sent before. One whose key has no form was left out,
     /// and counted once.
     pub(super) fn events_of(&mut self, table: &Captured, change: &RowEvent<'_>) -> Events {
@@ -156,6 +183,9 @@ impl Outlet {
         let (Operation::Update, Some(old), Some(new)) = (op, before, after) else {
             return Events::One;
         };
+        if self.measure(table, change).is_err() {
+            return Events::One;
+        }
         self.key.clear();
         encode_key(table, new, &mut self.key)
             .and_then(|has_key| self.rekeys(table, has_key, old, new))
@@ -260,8 +290,43 @@ impl Outlet {
         }
     }
 
+    /// A large row is measured before it is written: what becomes too large is not begun.
+    ///
+    /// Errors: [`Fault::TooLarge`].
+    #[inline]
+    fn measure(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Fault> {
+        let row = change.after.or(change.before);
+        if row.is_none_or(|row| row.message_bytes() < self.large) {
+            self.measured = 0;
+            return Ok(());
+        }
+        self.measure_large(table, change)
+    }
+
+    #[cold]
+    fn measure_large(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<(), Fault> {
+        // What an unusual key has left.
+        for kept in [&mut self.key, &mut self.old_key, &mut self.header] {
+            kept.clear();
+            kept.shrink_to(self.large);
+        }
+        let extent = table.encoder.extent(&self.event(change));
+        let (memory, request) = self.record_max;
+        // What is written beside the record may have as much again.
+        let bytes = extent
+            .record
+            .max(extent.record.saturating_add(extent.scratch) / 2);
+        if bytes > memory && !mutant::is(Mutant::WriteUnmeasured) {
+            let max = memory.min(request);
+            return Err(Fault::TooLarge { bytes, max });
+        }
+        self.measured = extent.record;
+        Ok(())
+    }
+
     #[inline]
     fn records(&mut self, table: &Captured, change: &RowEvent<'_>) -> Result<Events, Fault> {
+        self.measure(table, change)?;
         let RowEvent {
             op,
             before,
@@ -393,6 +458,10 @@ impl Outlet {
         loop {
             let mut record = producer.append(topic, partition, timestamp_ms);
             let start = record.byte_count();
+            if self.measured > 0 {
+                // No more than that: a buffer that grows by itself doubles.
+                record.reserve(self.measured);
+            }
             record.key(key);
             // A record dropped unfinished leaves the batch as it was.
             if encoder.is_null(event.op) {

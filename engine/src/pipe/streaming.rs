@@ -41,8 +41,6 @@ const SILENT_TIMES: u32 = 5;
 const IDLE_TICK: Duration = Duration::from_millis(50);
 /// What the transaction topic counts messages under.
 const MESSAGES: &str = "message";
-/// A message that is worth looking whether there is room for its record.
-const LARGE: usize = 256 << 10;
 /// Of a message that is too large, how much is waited for: its key is mostly there.
 const HEAD: usize = 64 << 10;
 /// The same, as Debezium does: a Java object of this class, and where it lies.
@@ -88,8 +86,6 @@ struct Stream {
     decoder: Decoder,
     /// Bytes to let go by: the rest of a message that is too large.
     passing: usize,
-    /// The producer was told of a large record to come.
-    expecting: bool,
     transaction: Option<Transaction>,
     /// Skipped until it is behind us.
     inside: Option<StreamPosition>,
@@ -184,7 +180,6 @@ async fn follow(pipe: &mut Pipe, from: Begin, until: Option<Lsn>) -> Result<Turn
         out: Vec::with_capacity(128),
         decoder: Decoder::default(),
         passing: 0,
-        expecting: false,
         transaction: None,
         inside: from.inside,
         last_commit: from.last_commit,
@@ -454,21 +449,12 @@ impl Stream {
     /// Has the producer make room before a large row is encoded.
     #[inline]
     fn expect(&mut self, pipe: &mut Pipe) {
-        let large = match self.inbox.bytes() {
-            &[_, a, b, c, d, ..] if self.passing == 0 => {
-                let length = u32::from_be_bytes([a, b, c, d]) as usize;
-                (LARGE..=pipe.config.budget.received)
-                    .contains(&length)
-                    .then_some(length)
-            }
-            _ => None,
+        let length = match self.inbox.bytes() {
+            &[_, a, b, c, d, ..] if self.passing == 0 => u32::from_be_bytes([a, b, c, d]) as usize,
+            _ => 0,
         };
-        if self.expecting || large.is_some() {
-            self.expecting = large.is_some();
-            // What JSON and the envelope add is little beside a large row.
-            let bytes = large.map_or(0, |length| length + length / 4);
-            pipe.outlet.driver.producer().expect(bytes);
-        }
+        let taken = length <= pipe.config.budget.received;
+        pipe.outlet.expect(if taken { length } else { 0 });
     }
 
     /// Looks at the beginning of a message that has not arrived in full. If there is no room for

@@ -254,11 +254,11 @@ impl Why {
         match self {
             Self::Column(error) => error.to_string(),
             Self::Record { bytes, max } if *max < request_bytes_max => format!(
-                "its record has {bytes} bytes, and penstock.memory.max={} leaves {max} for one",
+                "its record needs {bytes} bytes, and penstock.memory.max={} leaves {max} for one",
                 budget.ceiling
             ),
             Self::Record { bytes, max } => {
-                format!("its record has {bytes} bytes, and max.request.size allows {max}")
+                format!("its record needs {bytes} bytes, and max.request.size allows {max}")
             }
             Self::Message { bytes, max } => format!(
                 "it has {bytes} bytes, and penstock.memory.max={} leaves {max} for one row",

@@ -239,7 +239,7 @@ impl Batches {
     /// The next record may need so many bytes.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.expected = bytes;
-        if self.held + self.spare_bytes + bytes > self.held_max {
+        if self.held + self.spare_bytes + self.worst() > self.held_max {
             self.spare.clear();
             self.spare_bytes = 0;
         }
@@ -248,7 +248,13 @@ impl Batches {
     /// Whether the memory for batches is used up, or will be with the record to come. Never while
     /// nothing is held: what then is too much is refused, and waiting would not help.
     pub(super) fn is_full(&self) -> bool {
-        self.held > 0 && self.held + self.expected >= self.held_max
+        self.held > 0 && self.held + self.worst() >= self.held_max
+    }
+
+    /// What escapes, and values that are told twice, may make of the record to come; one may have
+    /// half of the room.
+    fn worst(&self) -> usize {
+        (self.expected * 8).min(self.held_max / 2)
     }
 
     /// The id of the topic, and whether it is new.
