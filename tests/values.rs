@@ -145,6 +145,12 @@ fn enums_that_change() {
     Capture::of("enums", "enums").json();
 }
 
+/// `bit varying(1)` is a flag, and has no form where it is empty.
+#[test]
+fn bits_that_are_empty() {
+    Capture::of("bits", "bits").json();
+}
+
 /// TOAST values that did not change, of every type, in each replica identity and NOT NULL.
 #[test]
 fn values_that_were_not_sent() {

@@ -63,6 +63,9 @@ impl Random {
     }
 }
 
+/// Seeds from here on also draw from what was added later, and those below mean what they meant.
+const WIDE: u64 = 1000;
+
 /// A type and some of its values, as text. The first letters say more: `k` may be part of a key,
 /// `?` has a mapping only with `include.unknown.datatypes`.
 type Type = (&'static str, &'static str, &'static [&'static str]);
@@ -173,6 +176,122 @@ const TYPES: &[Type] = &[
     ("", "timetz[]", &["{12:34:56.789012+02}", "{}"]),
 ];
 
+/// More of them, for seeds from [`WIDE`] on; most could be in somebody's key. A `!` says that
+/// `penstock.compat=correct` gives other values.
+#[rustfmt::skip]
+const WIDER: &[Type] = &[
+    ("k", "numeric", &["0", "1.10", "-98765432109876543210.5", "1e20", "100.00"]),
+    ("k", "numeric(1,0)", &["0", "-9", "9"]),
+    ("k", "numeric(3,3)", &["0", "0.999", "-0.001"]),
+    ("k", "numeric(38,0)", &["0", "99999999999999999999999999999999999999"]),
+    ("", "numeric(1000,500)", &["0", "1.5", "-123456789.000000000000000000000000001"]),
+    ("k", "numeric(2,5)", &["0", "0.00099", "-0.00001"]),
+    ("k!", "numeric(3,-3)", &["0", "123000", "-5000"]),
+    ("k", "money", &["$1,234.56", "-$0.01", "0"]),
+    ("k", "real", &["0", "1.5", "-3.4028235e38", "1e-10", "0.1", "16777216"]),
+    ("k", "double precision", &["0", "2.25", "1e21", "0.1", "-1e-7", "123456789.125"]),
+    ("k", "character varying", TEXTS),
+    ("k", "bpchar", &["", "x  ", "  y"]),
+    ("k", "\"char\"", &["Z", "a"]),
+    ("k", "char(1)", &["", "x", "é"]),
+    ("k", "name", &["abc", "", "ünï"]),
+    ("k", "citext", &["CiTeXt", ""]),
+    ("k", "time", &["00:00:00", "12:34:56.789012", "24:00:00"]),
+    ("k", "time(2)", &["00:00:00", "12:34:56.78"]),
+    ("k", "timetz", &["12:34:56.789012+02", "00:00:00+00"]),
+    ("k", "timetz(1)", &["12:34:56.7+02", "23:59:59.9-12"]),
+    ("k", "timestamp(1)", &["2020-02-29 12:34:56.7", "1969-12-31 23:59:59.9"]),
+    ("k", "timestamp(5)", &["2020-02-29 12:34:56.78901", "1969-12-31 23:59:59.99999"]),
+    ("k", "timestamptz(0)", &["2020-02-29 12:34:56+02", "1969-12-31 23:59:59+00"]),
+    ("k", "interval", &["1 year 2 mons 3 days 04:05:06.789", "-1 mons -1 days -00:00:01", "0"]),
+    ("", "interval year to month", &["1 year 2 mons", "-3 mons"]),
+    ("", "interval day to second(2)", &["3 days 04:05:06.78", "-00:00:00.01"]),
+    ("", "interval(0)", &["04:05:06", "-1 days"]),
+    ("k", "bit(1)", &["1", "0"]),
+    ("k", "bit(8)", &["10000001", "00000000"]),
+    ("", "bit(65)", &["10000000000000000000000000000000000000000000000000000000000000001"]),
+    ("k", "bit varying", &["101", "", "1111111111111"]),
+    ("k", "bit varying(1)", &["1", ""]),
+    ("k", "inet", &["192.168.1.5/24", "10.0.0.1", "::1"]),
+    ("k", "cidr", &["10.0.0.0/8", "2001:db8::/32"]),
+    ("k", "macaddr", &["08:00:2b:01:02:03"]),
+    ("k", "macaddr8", &["08:00:2b:01:02:03:04:05"]),
+    ("k", "oid", &["26", "4294967295"]),
+    ("k", "jsonb", &["{\"b\":1,\"a\":{\"x\":null}}", "[1, 2]", "1.50"]),
+    ("k", "hstore", &["\"k\"=>\"v\",\"n\"=>NULL", "", "\"a b\"=>\"c\\\"d\""]),
+    ("k", "ltree", &["a.b.c", ""]),
+    ("k", "tsvector", &["the quick fox", ""]),
+    ("", "tsquery", &["'quick' & 'fox'"]),
+    ("k", "int4range", &["[1,10)", "empty"]),
+    ("k", "tstzrange", &["[2020-01-01 00:00+00,)"]),
+    ("?", "inv.floatrange", &["[1.5,2)", "empty"]),
+    ("?", "inv.floatrange[]", &["{\"[1.5,2)\",NULL}"]),
+    ("k", "inv.\"Odd Mood\"", &["A", "b,c", "d\"e", "ü'x"]),
+    ("", "inv.\"Odd Mood\"[]", &["{A,\"b,c\"}", "{}"]),
+    ("k", "inv.small", &["1", "2147483647"]),
+    ("k", "inv.cents", &["1.234", "-0.001"]),
+    ("k", "inv.stamp", &["2020-02-29 12:34:56.789"]),
+    ("k", "inv.code", &["ab", ""]),
+    ("", "inv.bits", &["101"]),
+    ("", "inv.tags", &["{a,NULL,\"b c\"}", "{}"]),
+    ("", "inv.doc", &["{\"a\": 1}", "null"]),
+    ("", "inv.raw", &["\\xdeadbeef00", ""]),
+    ("", "inv.flag", &["true", "false"]),
+    ("", "inv.span", &["1 mon 2 days", "00:00:01.5"]),
+    ("", "inv.cash", &["$1,234.56"]),
+    ("", "inv.free", &["1.10", "-5"]),
+    ("", "inv.map", &["\"k\"=>\"v\"", ""]),
+    ("", "inv.day", &["2020-02-29"]),
+    ("", "inv.posint[]", &["{1,NULL,3}", "{}"]),
+    ("", "inv.word[]", &["{word,\"\"}"]),
+    ("", "inv.price[]", &["{1.234,NULL}"]),
+    ("?", "inv.pair[]", &["{\"(1,x)\"}"]),
+    ("", "oid[]", &["{1,4294967295}", "{}"]),
+    ("", "hstore[]", &["{\"\\\"k\\\"=>\\\"v\\\"\"}", "{}"]),
+    ("", "citext[]", &["{CiTeXt,\"\",NULL}"]),
+    ("", "ltree[]", &["{a.b.c}", "{}"]),
+    ("", "money[]", &["{\"$1,234.56\",NULL}"]),
+    ("", "json[]", &["{\"{\\\"a\\\": 1}\",NULL}"]),
+    ("", "xml[]", &["{<a>1</a>}"]),
+    ("", "interval[]", &["{\"1 mon\",NULL,\"00:00:01\"}"]),
+    ("", "bit(3)[]", &["{101,NULL}"]),
+    ("", "bit varying[]", &["{101,\"\"}"]),
+    ("", "point[]", &["{\"(1.5,-2)\"}"]),
+    ("", "macaddr[]", &["{08:00:2b:01:02:03}"]),
+    ("", "cidr[]", &["{10.0.0.0/8}"]),
+    ("", "int4range[]", &["{\"[1,10)\",NULL}"]),
+    ("", "tsrange[]", &["{\"[2020-01-01,2020-01-02)\"}"]),
+    ("", "numrange[]", &["{\"[1.5,2.5]\",empty}"]),
+    ("", "name[]", &["{abc,NULL}"]),
+    ("", "\"char\"[]", &["{a,b}"]),
+    ("", "numeric[]", &["{1.10,NULL,1e20}", "{}"]),
+    ("", "numeric(5,0)[]", &["{1,-99999}"]),
+    ("", "timestamp(3)[]", &["{\"2020-01-01 01:02:03.456\",NULL}"]),
+    ("", "timestamptz(0)[]", &["{\"2020-01-01 01:02:03+02\"}"]),
+    ("", "character varying[]", &["{a,\"NULL\",NULL}"]),
+    ("", "tsvector[]", &["{\"'a' 'b'\"}"]),
+    ("", "uuid[]", &["{}", "{11111111-2222-3333-4444-555555555555,NULL}"]),
+    ("?", "jsonpath", &["$.a[*]"]),
+    ("?", "xid", &["42"]),
+    ("?", "xid8", &["42"]),
+    ("?", "tid", &["(1,2)"]),
+    ("?", "regclass", &["pg_class"]),
+    ("?", "regtype", &["integer"]),
+    ("?", "pg_snapshot", &["10:20:10,14,15"]),
+    ("?", "pg_lsn[]", &["{16/B374D848}"]),
+    ("?", "refcursor", &["c1"]),
+    ("?", "datemultirange", &["{[2020-01-01,2020-01-05)}"]),
+    ("?", "int4multirange[]", &["{\"{[1,3)}\"}"]),
+    ("?", "cube", &["(1, 2)"]),
+    ("?", "seg", &["1.5 .. 2"]),
+    ("", "isbn", &["978-0-393-04002-9"]),
+    ("", "ean13", &["978-0-393-04002-9"]),
+    ("?", "lo", &["123"]),
+    ("", "smallserial", &["7", "8"]),
+    ("", "serial", &["1"]),
+    ("", "bigserial", &["1", "9007199254740993"]),
+];
+
 /// Types that are other than Debezium's with `penstock.compat=correct`, and the heading of
 /// docs/differences.md under which it stands. Nothing else may differ then.
 pub(crate) const DOCUMENTED: &[(&str, &str)] = &[
@@ -207,6 +326,19 @@ const ODD: &[(&str, bool, &[&str])] = &[
     ("tstzrange", true, &["[\"0044-03-15 12:00:00+00 BC\",infinity]"]),
     ("daterange", true, &["[-infinity,infinity)", "[\"0044-03-15 BC\",\"0001-01-01\")"]),
 ];
+
+/// What the types of [`WIDER`] need.
+const WIDER_SETUP: &str = "
+CREATE EXTENSION isn; CREATE EXTENSION cube; CREATE EXTENSION seg; CREATE EXTENSION lo;
+CREATE SCHEMA \"In-V\";
+CREATE TYPE inv.\"Odd Mood\" AS ENUM ('A', 'b,c', 'd\"e', 'ü''x');
+CREATE TYPE inv.floatrange AS RANGE (subtype = float8);
+CREATE DOMAIN inv.small AS inv.posint; CREATE DOMAIN inv.cents AS inv.price;
+CREATE DOMAIN inv.stamp AS timestamp(3); CREATE DOMAIN inv.code AS char(4);
+CREATE DOMAIN inv.bits AS bit(3); CREATE DOMAIN inv.tags AS text[]; CREATE DOMAIN inv.doc AS jsonb;
+CREATE DOMAIN inv.raw AS bytea; CREATE DOMAIN inv.flag AS boolean; CREATE DOMAIN inv.span AS interval;
+CREATE DOMAIN inv.cash AS money; CREATE DOMAIN inv.free AS numeric; CREATE DOMAIN inv.map AS hstore;
+CREATE DOMAIN inv.day AS date;";
 
 /// Properties, and values that are none of theirs, as Connect's validation says.
 #[rustfmt::skip]
@@ -369,6 +501,8 @@ struct Generator {
     large: bool,
     /// With `provide.transaction.metadata`.
     counted: bool,
+    /// The seed is one of [`WIDE`]'s.
+    wide: bool,
     /// StringConverter writes one part at least.
     text: bool,
     case: Case,
@@ -386,6 +520,7 @@ pub(crate) fn case(seed: u64) -> Case {
         unknown,
         large: false,
         counted,
+        wide: seed >= WIDE,
         text: false,
         case: Case::default(),
     };
@@ -393,6 +528,9 @@ pub(crate) fn case(seed: u64) -> Case {
     generator.setup();
     generator.stream();
     generator.properties();
+    if generator.wide {
+        generator.wider();
+    }
     generator.case.tables = generator.tables.len();
     generator.case
 }
@@ -409,6 +547,9 @@ impl Generator {
         ]
         .map(str::to_owned)
         .to_vec();
+        if self.wide {
+            self.case.setup.push(WIDER_SETUP.to_owned());
+        }
         for number in 0..2 + self.random.below(4) {
             let sql = self.table(number);
             self.case.setup.push(sql);
@@ -421,8 +562,10 @@ impl Generator {
 
     fn column(&mut self, number: usize, key: bool) -> Column {
         let (_, sql, values) = loop {
-            let found = self.random.pick(TYPES);
-            let documented = DOCUMENTED.iter().any(|(name, _)| *name == found.1);
+            let wider = self.wide && self.random.chance(60);
+            let found = self.random.pick(if wider { WIDER } else { TYPES });
+            let documented =
+                DOCUMENTED.iter().any(|(name, _)| *name == found.1) || found.0.contains('!');
             let allowed = if documented && !self.case.exact {
                 false
             } else if key {
@@ -439,7 +582,8 @@ impl Generator {
         } else {
             format!("{}{number}", self.random.pick(COLUMN_NAMES))
         };
-        let not_null = key || self.random.chance(30);
+        let serial = sql.ends_with("serial");
+        let not_null = key || self.random.chance(30) || serial;
         // A conversion that fails ends the task where the column is NOT NULL.
         let fails = sql.starts_with("numeric") || (sql == "timestamp" && !self.case.exact);
         let odd = ODD.iter().filter(|(of, same, _)| {
@@ -457,7 +601,9 @@ impl Generator {
             generated: None,
             key,
         };
-        if !key && self.random.chance(25) {
+        if serial {
+            // It has its own.
+        } else if !key && self.random.chance(25) {
             let expressions: Vec<_> = EXPRESSIONS.iter().filter(|(of, _)| *of == sql).collect();
             column.default = Some(if !expressions.is_empty() && self.random.chance(60) {
                 self.random.pick(&expressions).1.to_owned()
@@ -479,7 +625,12 @@ impl Generator {
         } else {
             format!("{}{number}", self.random.pick(TABLE_NAMES))
         };
-        let name = format!("inv.{}", quoted(&name));
+        let schema = if self.wide && self.random.chance(12) {
+            "\"In-V\""
+        } else {
+            "inv"
+        };
+        let name = format!("{schema}.{}", quoted(&name));
         let mut columns = vec![Column {
             name: "id".to_owned(),
             sql: "integer",
@@ -797,6 +948,12 @@ impl Generator {
                         .steps
                         .push(Step::Sql(format!("BEGIN;\n{statements}\nROLLBACK;")));
                 }
+                _ if self.wide && self.random.chance(60) => {
+                    self.case.steps.push(Step::Settle);
+                    let sql = self.alters_in_one_transaction();
+                    self.case.steps.push(Step::Sql(sql));
+                    self.case.steps.push(Step::Settle);
+                }
                 _ => {
                     self.case.steps.push(Step::Settle);
                     let sql = self.alter();
@@ -828,6 +985,22 @@ impl Generator {
         text + "COMMIT;"
     }
 
+    /// Changes of tables' forms between rows of before and after; both sides look at the catalogue
+    /// when all of it is done.
+    fn alters_in_one_transaction(&mut self) -> String {
+        let mut text = "BEGIN;\n".to_owned();
+        for _ in 0..1 + self.random.below(3) {
+            for _ in 0..1 + self.random.below(3) {
+                text += &self.statement();
+                text.push('\n');
+            }
+            text += &self.alter();
+            text.push('\n');
+        }
+        text += &self.statement();
+        text + "\nCOMMIT;"
+    }
+
     /// A change of a table's form.
     fn alter(&mut self) -> String {
         let table = self.random.below(self.tables.len());
@@ -838,13 +1011,18 @@ impl Generator {
                 !column.key && column.name != "id" && column.generated.is_none()
             })
             .collect();
+        if self.wide && self.random.chance(35) {
+            if let Some(sql) = self.alter_further(table) {
+                return sql;
+            }
+        }
         match self.random.below(6) {
             0 | 1 => {
                 let number = 100 + self.next as usize;
                 self.next += 1;
                 let mut column = self.column(number, false);
                 column.generated = None;
-                if column.not_null && column.default.is_none() {
+                if column.not_null && column.default.is_none() && !column.sql.ends_with("serial") {
                     column.default = Some(literal(self.random.pick(column.values)));
                 }
                 let definition = column.definition();
@@ -884,6 +1062,97 @@ impl Generator {
                 let number = self.tables.len();
                 self.table(number)
             }
+        }
+    }
+
+    /// Another type, default, key or identity.
+    fn alter_further(&mut self, table: usize) -> Option<String> {
+        const RETYPED: &[(&str, &str)] = &[
+            ("smallint", "integer"),
+            ("integer", "bigint"),
+            ("bigint", "numeric(30,4)"),
+            ("real", "double precision"),
+            ("varchar(10)", "text"),
+            ("char(5)", "varchar(10)"),
+            ("text", "character varying"),
+            ("numeric(10,2)", "numeric(38,10)"),
+            ("timestamp(3)", "timestamp"),
+            ("timestamp", "timestamptz"),
+            ("time(0)", "time(3)"),
+            ("date", "timestamp(3)"),
+            ("json", "jsonb"),
+            ("uuid", "text"),
+            ("boolean", "text"),
+        ];
+        let name = self.tables[table].name.clone();
+        let plain: Vec<usize> = (0..self.tables[table].columns.len())
+            .filter(|&at| {
+                let column = &self.tables[table].columns[at];
+                !column.key && column.name != "id" && column.generated.is_none()
+            })
+            .collect();
+        match self.random.below(4) {
+            0 => {
+                let mut found = plain.iter().filter_map(|&at| {
+                    let sql = self.tables[table].columns[at].sql;
+                    RETYPED
+                        .iter()
+                        .find(|(from, _)| *from == sql)
+                        .map(|(_, to)| (at, *to))
+                });
+                let (at, to) = found.next()?;
+                let values = TYPES.iter().chain(WIDER).find(|(_, sql, _)| *sql == to);
+                let column = &mut self.tables[table].columns[at];
+                // What a row may have must fit both.
+                column.values = values.map_or(column.values, |(_, _, values)| values);
+                column.odd.clear();
+                column.sql = to;
+                column.default = None;
+                let column = quoted(&column.name);
+                Some(format!(
+                    "ALTER TABLE {name} ALTER {column} DROP DEFAULT, ALTER {column} TYPE {to} USING {column}::{to};"
+                ))
+            }
+            1 => {
+                let at = *plain.first()?;
+                let values = self.tables[table].columns[at].values;
+                let default = literal(self.random.pick(values));
+                let column = &mut self.tables[table].columns[at];
+                column.default = Some(default.clone());
+                let column = quoted(&column.name);
+                Some(format!(
+                    "ALTER TABLE {name} ALTER {column} SET DEFAULT {default};"
+                ))
+            }
+            2 if !self.tables[table].partitioned => {
+                // The key is dropped, and another made.
+                let pick = plain.iter().find(|&&at| {
+                    let column = &self.tables[table].columns[at];
+                    let of = |(how, sql, _): &&Type| *sql == column.sql && how.contains('k');
+                    column.not_null && TYPES.iter().any(|found| of(&found))
+                })?;
+                let place = &mut self.tables[table];
+                if !place.columns.iter().any(|column| column.key) {
+                    return None;
+                }
+                for column in &mut place.columns {
+                    column.key = column.name == "id";
+                }
+                place.columns[*pick].key = true;
+                place.identified = true;
+                let column = quoted(&place.columns[*pick].name);
+                Some(format!(
+                    "DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE {name} DROP CONSTRAINT %I', conname) \
+                     FROM pg_constraint WHERE conrelid = '{name}'::regclass AND contype = 'p'); END $$;\n\
+                     ALTER TABLE {name} ADD PRIMARY KEY ({column}, id), REPLICA IDENTITY DEFAULT;"
+                ))
+            }
+            3 if !self.tables[table].partitioned => {
+                let keyed = self.tables[table].columns.iter().any(|column| column.key);
+                self.tables[table].identified = keyed;
+                Some(format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT;"))
+            }
+            _ => None,
         }
     }
 
@@ -1135,6 +1404,139 @@ impl Generator {
         self.maybe(5, "status.update.interval.ms", &["300"]);
         self.maybe(5, "snapshot.delay.ms", &["300"]);
         self.maybe(5, "streaming.delay.ms", &["300"]);
+    }
+
+    /// What seeds from [`WIDE`] on have besides.
+    fn wider(&mut self) {
+        if !self
+            .case
+            .properties
+            .iter()
+            .any(|(name, _)| name == "transforms")
+        {
+            self.transforms();
+        }
+        // Java tells bytes in a key by where they lie, and so chooses the partition.
+        self.case
+            .properties
+            .retain(|(name, value)| name != "key.converter" || !value.ends_with("StringConverter"));
+        let keys = |(name, _): &(String, String)| name == "message.key.columns";
+        if self.random.chance(15) && !self.case.properties.iter().any(keys) {
+            let keys = self.random.pick(&[
+                "inv[.]t.*:c0,c1",
+                "(.*)[.](.*):c1;(.*)[.]t1:id",
+                "inv.t0:c0;inv.t1:c1,id;inv.t2:c2",
+            ]);
+            self.set("message.key.columns", keys);
+        }
+        for part in ["key", "value"] {
+            let class = format!("{part}.converter");
+            let is = |(name, value): &(String, String)| {
+                *name == class && value.ends_with("AvroConverter")
+            };
+            if !self.case.properties.iter().any(is) {
+                continue;
+            }
+            let places = [
+                "generalized.sum.type.support",
+                "ignore.default.for.nullables",
+                "allow.optional.map.keys",
+                "flatten.singleton.unions",
+                "normalize.schemas",
+                "scrub.invalid.names",
+            ];
+            let option = self.random.pick(&places);
+            self.maybe(40, &format!("{class}.{option}"), &["true", "false"]);
+        }
+        self.maybe(10, "max.batch.size", &["1", "3"]);
+        self.maybe(10, "max.queue.size.in.bytes", &["4096"]);
+        self.maybe(10, "snapshot.fetch.size", &["1"]);
+        self.maybe(10, "unavailable.value.placeholder", &["", "ünï", "hex:zz"]);
+        self.maybe(10, "slot.drop.on.stop", &["true", "false"]);
+        self.maybe(
+            10,
+            "event.processing.failure.handling.mode",
+            &["warn", "skip", "ignore"],
+        );
+        self.maybe(
+            10,
+            "column.mask.with.12.chars",
+            &[".*[.](c0|c6)", "inv[.]t0[.]c[0-9]+"],
+        );
+        self.maybe(10, "column.truncate.to.0.chars", &[".*[.]c7"]);
+        self.maybe(10, "column.mask.hash.MD5.with.salt.", &[".*[.]c6"]);
+        self.maybe(
+            10,
+            "datatype.propagate.source.type",
+            &[".*[.]int[48],.*[.]timestamp", ".+[.]_TEXT"],
+        );
+    }
+
+    /// Routers and filters.
+    fn transforms(&mut self) {
+        let unwrap = "io.debezium.transforms.ExtractNewRecordState";
+        match self.random.below(8) {
+            0 => {
+                self.set("transforms", "route");
+                self.set(
+                    "transforms.route.type",
+                    "io.debezium.transforms.ByLogicalTableRouter",
+                );
+                self.set("transforms.route.topic.regex", "(.*)[.]t[0-9]");
+                let to = self.random.pick(&["$1.all", "$1_all"]);
+                self.set("transforms.route.topic.replacement", to);
+                self.maybe(40, "transforms.route.key.enforce.uniqueness", &["false"]);
+                self.maybe(40, "transforms.route.key.field.name", &["which", "__t"]);
+                if self.random.chance(40) {
+                    self.set("transforms.route.key.field.regex", "(.*)[.](t[0-9])");
+                    self.set("transforms.route.key.field.replacement", "$2-x");
+                }
+            }
+            1 => {
+                self.set("transforms", "regex");
+                self.set(
+                    "transforms.regex.type",
+                    "org.apache.kafka.connect.transforms.RegexRouter",
+                );
+                self.set("transforms.regex.regex", "(.*)[.](t[0-9])");
+                self.set("transforms.regex.replacement", "$1.r-$2");
+            }
+            2 => {
+                self.set("transforms", "drop");
+                self.set(
+                    "transforms.drop.type",
+                    "org.apache.kafka.connect.transforms.Filter",
+                );
+                self.set("transforms.drop.predicate", "p");
+                self.maybe(30, "transforms.drop.negate", &["false"]);
+                self.set("predicates", "p");
+                let tombstone = "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone";
+                let name = "org.apache.kafka.connect.transforms.predicates.TopicNameMatches";
+                if self.random.chance(50) {
+                    self.set("predicates.p.type", tombstone);
+                } else {
+                    self.set("predicates.p.type", name);
+                    self.set("predicates.p.pattern", ".*[.]t0");
+                }
+            }
+            3 => {
+                self.set("transforms", "unwrap,regex");
+                self.set("transforms.unwrap.type", unwrap);
+                self.maybe(50, "transforms.unwrap.drop.fields.header.name", &["ids"]);
+                self.maybe(50, "transforms.unwrap.route.by.field", &["id"]);
+                self.set(
+                    "transforms.unwrap.delete.tombstone.handling.mode",
+                    "rewrite",
+                );
+                self.set(
+                    "transforms.regex.type",
+                    "org.apache.kafka.connect.transforms.RegexRouter",
+                );
+                self.set("transforms.regex.regex", "(.*)[.]inv[.](.*)");
+                self.set("transforms.regex.replacement", "$1.$2");
+            }
+            _ => {}
+        }
     }
 
     fn headers(&mut self) {

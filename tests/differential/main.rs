@@ -2,7 +2,8 @@
 //! so that both see the same log, and every record is compared. What is done, and with which
 //! properties, follows from a seed (`generate.rs`).
 //!
-//! `SEEDS=17` or `SEEDS=1..200` says which seeds, `PARALLEL=4` how many at a time; see the
+//! `SEEDS=17` or `SEEDS=1..200` says which seeds (from 1000 on they draw from more types and
+//! properties), `PARALLEL=4` how many at a time, `MAJOR=18` on which PostgreSQL; see the
 //! Makefile. A failure prints the tables and properties of the seed, the first record that
 //! differs on each topic, and how to repeat it.
 //!
@@ -216,7 +217,9 @@ impl World {
         let settings = [("num.partitions", "3")];
         let (server, kafka, registry) = std::thread::scope(|scope| {
             let kafka = scope.spawn(|| Kafka::start_with(kafka::NEWEST, &settings));
-            let server = Postgres::shared(Version::Major(15));
+            let major = std::env::var("MAJOR").ok();
+            let major = major.map_or(15, |text| text.parse().expect("MAJOR=18"));
+            let server = Postgres::shared(Version::Major(major));
             (server, kafka.join().expect("it starts"), Registry::start())
         });
         let connect = Connect::distributed(&kafka, "connect", &Properties::default());

@@ -76,7 +76,7 @@ impl Step {
             Self::Oid => F::integer(out, wire::oid(bytes).map_err(|_| WIDTH)?.into()),
             Self::Bit => match bits(bytes)? {
                 (1, [byte]) => F::boolean(out, byte & 0x80 != 0),
-                _ => return Err(Fault::Malformed("one bit")),
+                _ => return Err(Fault::Unrepresentable("one bit")),
             },
             Self::Bits => put_bits::<F>(bytes, out)?,
             Self::Bytea(binary) => step::put_binary::<F>(bytes, *binary, out),

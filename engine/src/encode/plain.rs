@@ -13,7 +13,7 @@ impl Step {
         match self {
             Self::Text | Self::Uuid | Self::Spelled(_) => string(),
             Self::Boolean => flag(text, b"t", b"f"),
-            Self::Bit => flag(text, b"1", b"0"),
+            Self::Bit => flag(text, b"1", b"0").map_err(|_| Fault::Unrepresentable("one bit")),
             Self::Bits => bits(text),
             Self::Integer | Self::Oid => parsed::<i64>(text).map(Value::Integer),
             Self::Float => parsed::<f32>(text).map(Value::Float),

@@ -236,7 +236,7 @@ impl Step {
             Self::Bit => match text {
                 b"1" => F::boolean(out, true),
                 b"0" => F::boolean(out, false),
-                _ => return Err(Fault::Malformed("one bit")),
+                _ => return Err(Fault::Unrepresentable("one bit")),
             },
             Self::Bits => put_bits::<F>(text, out)?,
             Self::Float => put_float::<F>(text, out)?,
