@@ -279,7 +279,6 @@ const WIDER: &[Type] = &[
     ("?", "regtype", &["integer"]),
     ("?", "pg_snapshot", &["10:20:10,14,15"]),
     ("?", "pg_lsn[]", &["{16/B374D848}"]),
-    ("?", "refcursor", &["c1"]),
     ("?", "datemultirange", &["{[2020-01-01,2020-01-05)}"]),
     ("?", "int4multirange[]", &["{\"{[1,3)}\"}"]),
     ("?", "cube", &["(1, 2)"]),
@@ -1011,10 +1010,11 @@ impl Generator {
                 !column.key && column.name != "id" && column.generated.is_none()
             })
             .collect();
-        if self.wide && self.random.chance(35) {
-            if let Some(sql) = self.alter_further(table) {
-                return sql;
-            }
+        if self.wide
+            && self.random.chance(35)
+            && let Some(sql) = self.alter_further(table)
+        {
+            return sql;
         }
         match self.random.below(6) {
             0 | 1 => {
